@@ -1,0 +1,247 @@
+"""The endpoint picker as a whole: builds every object once, wires them, owns the task group. The command line is elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import grpc
+import msgspec
+import structlog
+from aiohttp import web
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from prometheus_client import exposition
+
+from igw.config.manifests import Manifests, load
+from igw.discovery import files, snapshot
+from igw.endpoint import hostport
+from igw.errors import ConfigError
+from igw.extproc.server import SERVICE, ExtProc, ServerSettings
+from igw.outcomes.access_log import AccessLog
+from igw.outcomes.correction import Correction
+from igw.outcomes.ledger import Ledger
+from igw.outcomes.observed import RequestMetrics
+from igw.prefix.index import PrefixIndex
+from igw.routing import observed as routing_observed
+from igw.routing.pools import Pools
+from igw.routing.router import Router
+from igw.scheduling import builtin, configured
+from igw.scheduling.observed import observed as observed_scheduler
+from igw.scheduling.scheduler import Scheduler
+from igw.scraping.scraper import Scraper
+from igw.telemetry.families import Families
+
+log = structlog.get_logger("picker")
+
+HEALTH_SERVICES = ("", "liveness", "readiness", SERVICE)
+"""Names that protocol 004 asks of the health service, and the empty one for any client."""
+
+_EXPIRY_EVERY_SECONDS = 5.0
+
+
+class PickerSettings(msgspec.Struct, frozen=True):
+    """What one picker process is started with. Ports: 0 takes a free one."""
+
+    paths: tuple[Path, ...]
+    """Manifests; watched."""
+    config_file: Path | None = None
+    """An `EndpointPickerConfig`; wins over one among the manifests."""
+    bind_address: str = "127.0.0.1"
+    grpc_port: int = 9002
+    health_port: int = 9003
+    metrics_port: int = 9090
+    pool: str = ""
+    """`namespace/name` for gateways that name no pool."""
+    scrape_interval_seconds: float = 0.05
+    max_body_bytes: int = 64 << 20
+    reservation_deadline_seconds: float = 1800.0
+    drain_seconds: float = 30.0
+
+
+class Addresses(msgspec.Struct, frozen=True):
+    """Where a picker listens, as `ip:port`."""
+
+    grpc: str
+    health: str
+    metrics: str
+
+
+class Picker:
+    """One endpoint picker. Build it, then `async with picker.running() as addresses`."""
+
+    def __init__(self, settings: PickerSettings) -> None:
+        self._settings = settings
+        self._clock = time.monotonic
+        self._families = Families()
+        self._requests = RequestMetrics(self._families)
+        self._prefix = PrefixIndex()
+        self._ledger = Ledger(
+            settings.reservation_deadline_seconds,
+            listeners=(self._requests, Correction(self._prefix, lambda key: self._pools.columns_of(key))),
+        )
+        self._pools = Pools(self._prefix, self._ledger)
+        self._router = Router(self._pools, self._prefix, self._ledger, builtin.default(), self._clock)
+        self._scrapers: dict[str, Scraper] = {}
+        state = routing_observed.State(self._pools, self._prefix, self._ledger)
+        self._families.collect_with(state.collect)
+        route = routing_observed.observed(self._router.route, self._families, self._requests, self._clock)
+        self._extproc = ExtProc(
+            route=route,
+            ledger=self._ledger,
+            settings=ServerSettings(
+                default_pool=settings.pool,
+                max_body_bytes=settings.max_body_bytes,
+                name_retries=settings.config_file is not None,
+            ),
+            clock=self._clock,
+            refused=self._requests.refused,
+            decided_after=self._families.request_processing_duration_seconds.observe,
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Addresses]:
+        """Serve until the block is left; then refuse new exchanges and let the open ones end for `drain_seconds`.
+
+        Raises:
+            ConfigError: files that cannot be used, or a port that is taken.
+        """
+        manifests = self._read()
+        stop = asyncio.Event()
+        timeout = aiohttp.ClientTimeout(total=2.0, connect=1.0)
+        async with contextlib.AsyncExitStack() as stack:
+            session = await stack.enter_async_context(
+                aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
+            )
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            await self._adopt(manifests, group, session)
+            servicer = health.aio.HealthServicer()
+            addresses = await self._serve(stack, servicer)
+            watching = group.create_task(self._watch(manifests, group, session, stop))
+            expiring = group.create_task(self._expire())
+            for service in HEALTH_SERVICES:
+                await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+            gc.freeze()  # what is built now lives as long as the process: no need to look at it in every collection
+            try:
+                yield addresses
+            finally:
+                for service in HEALTH_SERVICES:
+                    if service != "liveness":
+                        await servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
+                stop.set()
+                expiring.cancel()
+                await watching
+                for scraper in self._scrapers.values():
+                    await scraper.stop()
+
+    # Files ------------------------------------------------------------------------------------------------------
+
+    def _read(self) -> Manifests:
+        manifests = load(self._settings.paths)
+        self._scheduler_of(manifests)
+        return manifests
+
+    def _scheduler_of(self, manifests: Manifests) -> Scheduler:
+        document = manifests.picker_config
+        if self._settings.config_file is not None:
+            document = load([self._settings.config_file]).picker_config
+            if document is None:
+                raise ConfigError(str(self._settings.config_file), "there is no EndpointPickerConfig in this file")
+        return configured.scheduler(document) if document is not None else builtin.default()
+
+    async def _adopt(self, manifests: Manifests, group: asyncio.TaskGroup, session: aiohttp.ClientSession) -> None:
+        scheduler = self._scheduler_of(manifests)  # raises before anything has changed
+        families = self._families
+        self._router.scheduler = observed_scheduler(
+            scheduler,
+            lambda point, kind, name: families.plugin_duration_seconds.labels(point, kind, name).observe,
+            time.perf_counter,
+        )
+        pools = snapshot.pools(manifests)
+        self._pools.adopt(pools)
+        for key in [known for known in self._scrapers if known not in pools]:
+            await self._scrapers.pop(key).stop()
+        for columns in self._pools.all():
+            key = columns.pool.key
+            if key not in self._scrapers:
+                interval = self._settings.scrape_interval_seconds
+                self._scrapers[key] = Scraper(columns, self._prefix, interval, self._clock)
+            self._scrapers[key].follow(columns.pool, group, session)
+        log.info("pools", **{key: len(pool) for key, pool in pools.items()})
+
+    async def _watch(
+        self, known: Manifests, group: asyncio.TaskGroup, session: aiohttp.ClientSession, stop: asyncio.Event
+    ) -> None:
+        reloads = self._families.config_reloads_total
+
+        async def change(manifests: Manifests) -> None:
+            await self._adopt(manifests, group, session)
+            reloads.labels("applied").inc()
+
+        def refuse(error: ConfigError) -> None:
+            reloads.labels("refused").inc()
+            log.error("edit_refused", where=error.where, problem=error.problem, hint=error.hint)
+
+        await files.watch(self._settings.paths, change, refuse, stop, known)
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(_EXPIRY_EVERY_SECONDS)
+            self._families.reservations_expired_total.inc(self._ledger.expire(self._clock()))
+
+    # Servers ----------------------------------------------------------------------------------------------------
+
+    async def _serve(self, stack: contextlib.AsyncExitStack, servicer: health.aio.HealthServicer) -> Addresses:
+        settings = self._settings
+        limit = settings.max_body_bytes + (1 << 20)
+        server = grpc.aio.server(
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", limit),
+                     ("grpc.max_send_message_length", limit)]
+        )  # fmt: skip
+        server.add_generic_rpc_handlers((self._extproc.handler(), AccessLog(self._ledger).handler()))
+        health_server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        for each in (server, health_server):
+            health_pb2_grpc.add_HealthServicer_to_server(servicer, each)
+        bind = settings.bind_address
+        grpc_port = await _started(stack, server, bind, settings.grpc_port, "--grpc-port", settings.drain_seconds)
+        health_port = await _started(stack, health_server, bind, settings.health_port, "--grpc-health-port", 0)
+        metrics_port = await self._serve_metrics(stack)
+        return Addresses(hostport(bind, grpc_port), hostport(bind, health_port), hostport(bind, metrics_port))
+
+    async def _serve_metrics(self, stack: contextlib.AsyncExitStack) -> int:
+        async def page(_request: web.Request) -> web.Response:
+            body = exposition.generate_latest(self._families.registry)
+            return web.Response(body=body, headers={"content-type": exposition.CONTENT_TYPE_LATEST})
+
+        app = web.Application()
+        app.router.add_get("/metrics", page)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        settings = self._settings
+        site = web.TCPSite(runner, settings.bind_address, settings.metrics_port, reuse_port=False)
+        try:
+            await site.start()
+        except OSError as error:
+            raise ConfigError("--metrics-port", _busy(settings.bind_address, settings.metrics_port)) from error
+        return int(runner.addresses[0][1])
+
+
+async def _started(
+    stack: contextlib.AsyncExitStack, server: grpc.aio.Server, bind: str, port: int, flag: str, grace: float
+) -> int:
+    try:
+        bound = server.add_insecure_port(hostport(bind, port))
+    except RuntimeError as error:
+        raise ConfigError(flag, _busy(bind, port)) from error
+    await server.start()
+    stack.push_async_callback(server.stop, grace)
+    return int(bound)
+
+
+def _busy(bind: str, port: int) -> str:
+    return f"cannot listen on {hostport(bind, port)}; choose another port, or 0 for a free one"

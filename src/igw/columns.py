@@ -1,0 +1,80 @@
+"""What is believed of each endpoint of a pool right now: one array per quantity, in pool order.
+
+Each column has one writer: `scraping` writes what engines say, `outcomes` what was promised to them, `prefix` nothing but its slots.
+Everything runs on one event loop, so a reader that does not await in between sees one moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from igw.endpoint import Endpoint, Pool
+from igw.facts import Column
+
+
+class Columns:
+    """The columns of one pool. Adopting a new snapshot keeps the rows of endpoints that stay."""
+
+    def __init__(self, pool: Pool, slot_of: Callable[[str], int]) -> None:
+        self._slot_of = slot_of
+        self.pool = Pool(pool.name, pool.namespace, ())
+        self.row: dict[str, int] = {}
+        self.waiting: Column = np.zeros(0)
+        self.running: Column = np.zeros(0)
+        self.kv_usage: Column = np.zeros(0)
+        self.inflight: Column = np.zeros(0)
+        self.reported = np.zeros(0, dtype=bool)
+        """Whether the engine has said anything since it was last (re)started, as far as we know."""
+        self.failing = np.zeros(0, dtype=bool)
+        """Whether the endpoint refused us lately: by missed scrapes or by a failed request."""
+        self.slots = np.zeros(0, dtype=np.intp)
+        """Row -> slot in the prefix index."""
+        self.any_failing = False
+        self.picked_at = float("-inf")
+        """Seconds on the picker's clock of the last pick: fresh metrics are worth their price for a while after it."""
+        self.adopt(pool)
+
+    def adopt(self, pool: Pool) -> list[Endpoint]:
+        """Take *pool* as the current snapshot and return the endpoints that left."""
+        old_rows, rows = self.row, {endpoint.hostport: row for row, endpoint in enumerate(pool.endpoints)}
+        gone = [endpoint for endpoint in self.pool.endpoints if endpoint.hostport not in rows]
+        kept = [(row, old_rows[where]) for where, row in rows.items() if where in old_rows]
+        to, source = [new for new, _ in kept], [old for _, old in kept]
+        for name in ("waiting", "running", "kv_usage", "inflight", "reported", "failing"):
+            old = getattr(self, name)
+            new = np.zeros(len(rows), dtype=old.dtype)
+            new[to] = old[source]
+            setattr(self, name, new)
+        self.pool, self.row = pool, rows
+        self.slots = np.array([self._slot_of(where) for where in rows], dtype=np.intp)
+        self.any_failing = bool(self.failing.any())
+        self._spread_unknown()
+        return gone
+
+    def report(self, hostport: str, waiting: float, running: float, kv_usage: float) -> None:
+        """Write what an engine said of itself; it is answering, so it is no longer failing."""
+        row = self.row.get(hostport)
+        if row is None:
+            return
+        self.waiting[row], self.running[row], self.kv_usage[row] = waiting, running, kv_usage
+        if not self.reported[row]:
+            self.reported[row] = True
+            self._spread_unknown()
+        if self.failing[row]:
+            self.failing[row] = False
+            self.any_failing = bool(self.failing.any())
+
+    def fail(self, hostport: str) -> None:
+        """Note that an endpoint cannot be reached: it is no candidate until it reports again."""
+        row = self.row.get(hostport)
+        if row is not None:
+            self.failing[row] = self.any_failing = True
+
+    def _spread_unknown(self) -> None:
+        """Give endpoints that never reported the mean of those that did, so that a new one looks neither idle nor full."""
+        known = self.reported
+        if known.any() and not known.all():
+            for column in (self.waiting, self.running, self.kv_usage):
+                column[~known] = column[known].mean()

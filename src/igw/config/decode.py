@@ -1,0 +1,100 @@
+"""A document -> a Struct, strictly, and what went wrong in words an operator can act on.
+
+The shapes themselves are in `igw.config.gateway_api` and `igw.config.inference`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from igw.config.documents import Document
+from igw.errors import ConfigError
+
+T = TypeVar("T")
+
+_AT = re.compile(r"^(?P<problem>.*?)(?: - at (?P<key>`key` in )?`(?P<path>\$.*)`)?$", re.DOTALL)
+_STEP = re.compile(r"\.(?P<field>[^.\[\]]+)|\[(?P<index>\d+)\]|\[\.\.\.\]")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`")
+
+NOT_YET = frozenset({
+    "tls", "frontendTLS", "backendTLS", "addresses", "infrastructure", "allowedListeners", "defaultScope",
+    "requestMirror", "requestRedirect", "urlRewrite", "cors", "externalAuth", "extensionRef",
+    "RequestMirror", "RequestRedirect", "URLRewrite", "CORS", "ExternalAuth", "ExtensionRef",
+    "HTTPS", "TLS", "TCP", "UDP", "retry", "sessionPersistence", "Selector",
+    "useDefaultGateways", "matchExpressions",
+})
+"""Fields and values of the Gateway API that exist but would change what happens, so they may not be passed over."""
+
+
+def decode(document: Document, shape: type[T]) -> T:
+    """Return *document* as *shape*, or raise a `ConfigError` with path, value and nearest known name."""
+    try:
+        return msgspec.convert(document.body, shape)
+    except msgspec.ValidationError as error:
+        raise _explain(document, shape, str(error)) from None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint: the known name most like *name*, else all of them."""
+    names = sorted(known)
+    lowered = {known_name.lower(): known_name for known_name in names}
+    match = difflib.get_close_matches(name.lower(), lowered, 1)
+    return f"did you mean {lowered[match[0]]}?" if match else "known: " + ", ".join(names)
+
+
+def _explain(document: Document, shape: Any, message: str) -> ConfigError:
+    match = _AT.match(message)
+    problem, path = (match["problem"], match["path"] or "$") if match else (message, "$")
+    value, kind = _walk(document.body, msgspec.inspect.type_info(shape), path)
+    where = f"{document.source} {path}"
+    if unknown := _UNKNOWN.match(problem):
+        name = unknown["name"]
+        if name in NOT_YET:
+            return ConfigError(f"{where}.{name}", f"`{name}` is not supported in file mode yet")
+        known = [f.encode_name for f in kind.fields] if isinstance(kind, msgspec.inspect.StructType) else []
+        return ConfigError(where, f"there is no field `{name}`", nearest(name, known))
+    if problem.startswith("Invalid enum value"):
+        if value in NOT_YET:
+            return ConfigError(where, f"`{value}` is not supported in file mode yet")
+        known = [str(v) for v in kind.values] if isinstance(kind, msgspec.inspect.LiteralType) else []
+        return ConfigError(where, f"`{value}` is not allowed here", nearest(str(value), known))
+    if problem.startswith("Object missing required field"):
+        return ConfigError(where, problem.replace("Object missing required field", "the required field") + " is missing")
+    return ConfigError(where, f"{problem[0].lower()}{problem[1:]}, found {_short(value)}")
+
+
+def _walk(value: Any, kind: Any, path: str) -> tuple[Any, Any]:
+    """Follow *path* through the written value and the expected type side by side."""
+    for step in _STEP.finditer(path):
+        kind = _plain(kind)
+        if step["field"] is not None:
+            value = value.get(step["field"]) if isinstance(value, dict) else None
+            fields = kind.fields if isinstance(kind, msgspec.inspect.StructType) else ()
+            kind = next((f.type for f in fields if f.encode_name == step["field"]), None)
+        elif step["index"] is not None:
+            index = int(step["index"])
+            value = value[index] if isinstance(value, list) and index < len(value) else None
+            kind = getattr(kind, "item_type", None)
+        else:  # msgspec does not say which entry of a mapping it was
+            return value, getattr(kind, "value_type", None)
+    return value, _plain(kind)
+
+
+def _plain(kind: Any) -> Any:
+    """Return *kind* without `| None` and annotations."""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return _plain(kind.type)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        known = [t for t in kind.types if not isinstance(t, msgspec.inspect.NoneType)]
+        return _plain(known[0]) if len(known) == 1 else kind
+    return kind
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,57 @@
+"""Who can serve: an endpoint (one address of one model server) and a pool (an immutable, ordered set of them).
+
+What an endpoint reports of itself, and what we believe of its load, is not here: that is columns in pool order
+(`igw.facts`), so that a snapshot can be shared by every request without copying.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+
+import msgspec
+
+
+def hostport(address: str, port: int) -> str:
+    """Return `ip:port`, an IPv6 address in brackets, as Envoy and protocol 004 write it."""
+    try:
+        if ipaddress.ip_address(address).version == 6:
+            return f"[{address}]:{port}"
+    except ValueError:
+        pass  # a host name
+    return f"{address}:{port}"
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """One address that can serve a request. In Kubernetes: one target port of one Pod."""
+
+    name: str
+    namespace: str
+    address: str
+    port: int
+    labels: Mapping[str, str]
+    hostport: str
+    """`ip:port`, the identity of an endpoint on the wire and in every table of ours."""
+
+    @classmethod
+    def at(cls, address: str, port: int, name: str = "", namespace: str = "default",
+           labels: Mapping[str, str] | None = None) -> Endpoint:
+        """Return the endpoint at *address* and *port*; its name defaults to `ip:port`."""
+        where = hostport(address, port)
+        return cls(name or where, namespace, address, port, labels or {}, where)
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """The endpoints of one InferencePool at one instant. The order is stable and is the order of every column."""
+
+    name: str
+    namespace: str
+    endpoints: tuple[Endpoint, ...]
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`, as the gateway names the pool to the picker."""
+        return f"{self.namespace}/{self.name}"
+
+    def __len__(self) -> int:
+        return len(self.endpoints)

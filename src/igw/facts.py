@@ -1,0 +1,33 @@
+"""What is known when a request is decided: columns of numbers, one entry per candidate, in candidate order.
+
+Who measures them is not here: engines are read in `scraping`, promises are kept in `outcomes`, prefixes in `prefix`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Column: TypeAlias = NDArray[np.float64]
+"""Shape: [candidates]. Always finite: an unknown entry holds the mean of the known ones, because unknown is not idle."""
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """Facts for one pick. Columns are shared with their owners: read them before the next await, never write."""
+
+    waiting: Column
+    """Requests queued in the engine, scraped (vLLM `num_requests_waiting`)."""
+    running: Column
+    """Requests in the engine's batch, scraped (vLLM `num_requests_running`)."""
+    kv_usage: Column
+    """Share of KV memory in use, 0 to 1, scraped (vLLM `kv_cache_usage_perc`)."""
+    inflight: Column
+    """Requests this picker sent there that have not ended: exact and current, unlike the scraped columns."""
+    matched_blocks: Column
+    """Leading blocks of the prompt believed to be in the endpoint's prefix cache."""
+    blocks: Sequence[int] = ()
+    """Chained hashes of the prompt's full blocks."""

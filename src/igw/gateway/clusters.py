@@ -1,0 +1,97 @@
+"""Clusters: the pools' (endpoints over EDS, the picker's choice honoured) and the pickers' own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from igw.config.inference import InferencePool
+from igw.endpoint import Pool
+from igw.gateway.filters import picker_cluster
+from igw.gateway.settings import GatewaySettings
+from igw.gateway.xds import socket_address, split_hostport, typed
+
+EXT_PROC_SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
+"""The name the picker's gRPC health service answers to (protocol 004)."""
+
+_DESTINATION = "x-gateway-destination-endpoint"
+
+# Envoy's defaults (1,024 connections and requests, 3 retries at a time) are for services that answer in milliseconds.
+_NO_LIMIT = 1_000_000
+_LIMITS = {"thresholds": [{"priority": "DEFAULT", "max_connections": _NO_LIMIT, "max_pending_requests": _NO_LIMIT,
+                           "max_requests": _NO_LIMIT, "max_retries": _NO_LIMIT}]}
+
+
+def pool_cluster(pool: str) -> str:
+    """Return the name of the cluster for *pool* (`namespace/name`)."""
+    return f"pool/{pool}"
+
+
+def for_pool(pool: InferencePool, settings: GatewaySettings) -> dict[str, Any]:
+    """Return the cluster of *pool*."""
+    http2 = pool.spec.app_protocol == "kubernetes.io/h2c"
+    return {
+        "name": pool_cluster(pool.key),
+        "type": "EDS",
+        "eds_cluster_config": {"eds_config": {"ads": {}, "resource_api_version": "V3"}},
+        "connect_timeout": "1s",
+        "load_balancing_policy": _override_host(),
+        # with no ready server left a request fails at once instead of trying a dead one
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        # an endpoint that was deleted is gone, even if it still answers
+        "ignore_health_on_host_removal": True,
+        "circuit_breakers": _LIMITS,
+        "health_checks": [{
+            "timeout": "1s", "interval": "2s", "no_traffic_interval": "2s", "unhealthy_threshold": 2,
+            "healthy_threshold": 1,
+            "http_health_check": {"path": settings.health_path,
+                                  "codec_client_type": "HTTP2" if http2 else "HTTP1"}}],
+        "typed_extension_protocol_options": _protocol(http2=http2),
+    }
+
+
+def _override_host() -> dict[str, Any]:
+    # The pick must be a host of the cluster, an ordered list is walked on retries, and without a pick the fallback
+    # policy chooses among ready servers: failing open works, and no header can lead out of the pool.
+    least_request = {"name": "envoy.load_balancing_policies.least_request",
+                     "typed_config": typed("load_balancing_policies.least_request.v3.LeastRequest")}
+    sources = [{"metadata": {"key": "envoy.lb", "path": [{"key": _DESTINATION}]}}, {"header": _DESTINATION}]
+    return {"policies": [{"typed_extension_config": {
+        "name": "envoy.load_balancing_policies.override_host",
+        "typed_config": typed("load_balancing_policies.override_host.v3.OverrideHost", override_host_sources=sources,
+                              fallback_policy={"policies": [{"typed_extension_config": least_request}]})}}]}
+
+
+def _protocol(*, http2: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
+    return {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions":
+            typed("upstreams.http.v3.HttpProtocolOptions", explicit_http_config=options)}
+
+
+def assignment(pool: Pool) -> dict[str, Any]:
+    """Return the endpoints of *pool* as EDS gives them."""
+    hosts = [{"endpoint": {"address": socket_address(endpoint.address, endpoint.port)}} for endpoint in pool.endpoints]
+    return {"cluster_name": pool_cluster(pool.key), "endpoints": [{"lb_endpoints": hosts}] if hosts else []}
+
+
+def for_picker(hostport: str) -> dict[str, Any]:
+    """Return the cluster of the picker at *hostport*."""
+    host, port = split_hostport(hostport)
+    name = picker_cluster(hostport)
+    literal = host.replace(".", "").isdigit() or ":" in host
+    return {
+        "name": name,
+        "type": "STATIC" if literal else "STRICT_DNS",
+        "connect_timeout": "1s",
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "circuit_breakers": _LIMITS,
+        # A picker that is down or hangs is out before a request has to find out, and those waiting for it are let go.
+        "close_connections_on_host_health_failure": True,
+        "health_checks": [{
+            "timeout": "1s", "interval": "0.5s", "no_traffic_interval": "0.5s", "no_traffic_healthy_interval": "0.5s",
+            "unhealthy_threshold": 2, "healthy_threshold": 1,
+            "grpc_health_check": {"service_name": EXT_PROC_SERVICE}}],
+        "typed_extension_protocol_options": _protocol(http2=True),
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket_address(host, port)}}]}]},
+    }

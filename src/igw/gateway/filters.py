@@ -1,0 +1,181 @@
+"""The HTTP filters every request passes, in order, and how a route sets them. What routes exist is not known here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from igw.config.gateway_api import Filter, HeaderModifier
+from igw.gateway.settings import GatewaySettings
+from igw.gateway.xds import duration, typed
+
+CONTROL_HEADERS = (
+    "x-gateway-destination-endpoint",
+    "x-gateway-destination-endpoint-subset",
+    "x-gateway-destination-endpoint-served",
+    "x-gateway-destination-endpoint-scores",
+    "x-prefiller-host-port",
+    "x-encoder-hosts-ports",
+    "x-data-parallel-host-port",
+    "x-kv-cache-source-host-port",
+    "test-epp-endpoint-selection",
+    "x-llm-d-request-dropped-reason",
+)
+"""What only the picker may say; whatever a client sends under these names is dropped before anyone reads it."""
+
+PICKER_HEADERS = (
+    "x-llm-d-inference-fairness-id",
+    "x-gateway-inference-fairness-id",
+    "x-llm-d-inference-objective",
+    "x-gateway-inference-objective",
+    "x-llm-d-model-name-rewrite",
+    "x-gateway-model-name-rewrite",
+    "x-llm-d-slo-ttft-ms",
+    "x-llm-d-slo-tpot-ms",
+    "x-slo-ttft-ms",
+    "x-slo-tpot-ms",
+)
+"""What clients say to the picker; no business of the model server's."""
+
+HEADERS = "igw.headers"
+PICKER = "igw.picker"
+USAGE = "igw.usage"
+
+_USAGE_LUA = """
+-- Reads the usage that a model server reports, from the head and the tail of the answer: at most eight pieces of
+-- 8 KiB are remembered, nothing is held up or changed. The head counts because Anthropic's stream names the prompt's
+-- tokens in its first event.
+local KEPT, PIECE = 8, 8192
+local FIELDS = {
+  prompt_tokens = "prompt_tokens", input_tokens = "prompt_tokens",
+  completion_tokens = "completion_tokens", output_tokens = "completion_tokens",
+  cached_tokens = "cached_tokens", cache_read_input_tokens = "cached_tokens",
+}
+
+local function note(handle, text)
+  local at = text:match('.*()"usage"%s*:%s*{')
+  local usage = at and text:match('%b{}', at)
+  if not usage then return end
+  for field, name in pairs(FIELDS) do
+    local value = usage:match('"' .. field .. '"%s*:%s*(%d+)')
+    if value then handle:streamInfo():dynamicMetadata():set("igw.usage", name, value) end
+  end
+end
+
+function envoy_on_response(handle)
+  local head, pieces, count = nil, {}, 0
+  for chunk in handle:bodyChunks() do
+    local size = chunk:length()
+    if size > 0 then
+      local from = size > PIECE and size - PIECE or 0
+      head = head or chunk:getBytes(0, size - from)
+      pieces[count % KEPT] = chunk:getBytes(from, size - from)
+      count = count + 1
+    end
+  end
+  if not head then return end
+  local tail = {}
+  for index = math.max(count - KEPT, 0), count - 1 do tail[#tail + 1] = pieces[index % KEPT] end
+  note(handle, head)
+  note(handle, table.concat(tail))
+end
+"""
+
+
+def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
+    """Return the filters of a listener: strip what clients may not say, ask the picker, read the usage, route.
+
+    The picker and the usage reader are off until a route turns them on, so that a request without a route costs
+    the picker nothing.
+    """
+    strip: list[dict[str, Any]] = [{"remove": name} for name in CONTROL_HEADERS]
+    # x-envoy-upstream-rq-timeout-ms, x-envoy-retry-on, x-envoy-max-retries and their kin steer Envoy's router.
+    strip.append({"remove_on_match": {"key_matcher": {"prefix": "x-envoy-", "ignore_case": True}}})
+    return [
+        {"name": HEADERS, "typed_config": typed("filters.http.header_mutation.v3.HeaderMutation",
+                                                mutations={"request_mutations": strip})},
+        {"name": PICKER, "disabled": True, "typed_config": _picker(settings)},
+        {"name": USAGE, "disabled": True, "typed_config": typed(
+            "filters.http.lua.v3.Lua", default_source_code={"inline_string": _USAGE_LUA})},
+        # x-envoy-upstream-service-time and its kin tell clients nothing they should know.
+        {"name": "envoy.filters.http.router",
+         "typed_config": typed("filters.http.router.v3.Router", suppress_envoy_headers=True)},
+    ]
+
+
+def _picker(settings: GatewaySettings) -> dict[str, Any]:
+    return typed(
+        "filters.http.ext_proc.v3.ExternalProcessor",
+        grpc_service=_grpc(picker_cluster(settings.picker)),
+        message_timeout=duration(settings.picker_timeout_seconds),
+        max_message_timeout=duration(settings.picker_timeout_seconds),
+        status_on_error={"code": "ServiceUnavailable"},
+        # without it the pick's metadata is dropped
+        metadata_options={"receiving_namespaces": {"untyped": ["envoy.lb"]}},
+        # the pool was chosen before the picker was asked: what it changes must not lead to another pool
+        route_cache_action="RETAIN",
+        processing_mode=_mode(streamed=False),
+    )
+
+
+def _mode(*, streamed: bool) -> dict[str, str]:
+    """The request is shown to the picker, the answer never leaves Envoy."""
+    return {
+        "request_header_mode": "SEND",
+        # BUFFERED keeps content-length, does not send the body back and fails open at once; streaming needs the
+        # trailers, and is for bodies of any size
+        "request_body_mode": "FULL_DUPLEX_STREAMED" if streamed else "BUFFERED",
+        "request_trailer_mode": "SEND" if streamed else "SKIP",
+        "response_header_mode": "SKIP",
+        "response_body_mode": "NONE",
+        "response_trailer_mode": "SKIP",
+    }
+
+
+def picker_cluster(hostport: str) -> str:
+    """Return the name of the cluster for the picker at *hostport*."""
+    return f"picker/{hostport}"
+
+
+def _grpc(cluster: str) -> dict[str, Any]:
+    # no timeout: it would end the stream, and a message has its own
+    return {"envoy_grpc": {"cluster_name": cluster}}
+
+
+def for_pool(pool: str, picker: str, *, fail_open: bool, streamed: bool) -> dict[str, Any]:
+    """Return the filter settings of a route to *pool*: ask *picker*, and tell it which pool is meant."""
+    overrides = {
+        "grpc_service": _grpc(picker_cluster(picker)),
+        "grpc_initial_metadata": [{"key": "x-igw-pool", "value": pool}, {"key": "x-igw-mode", "value": "lean"}],
+        "failure_mode_allow": fail_open,
+        "processing_mode": _mode(streamed=streamed),
+    }
+    return {
+        PICKER: typed("filters.http.ext_proc.v3.ExtProcPerRoute", overrides=overrides),
+        USAGE: typed("filters.http.lua.v3.LuaPerRoute", filter_context={}),
+    }
+
+
+def header_changes(filters: Iterable[Filter]) -> dict[str, Any]:
+    """Return the filter settings for header modifiers of a rule or a backend; the picker sees their outcome."""
+    request: list[dict[str, Any]] = []
+    response: list[dict[str, Any]] = []
+    for item in filters:
+        request += _mutations(item.request_header_modifier)
+        response += _mutations(item.response_header_modifier)
+    if not request and not response:
+        return {}
+    mutations = {"request_mutations": request, "response_mutations": response}
+    return {HEADERS: typed("filters.http.header_mutation.v3.HeaderMutationPerRoute", mutations=mutations)}
+
+
+def _mutations(modifier: HeaderModifier | None) -> list[dict[str, Any]]:
+    if modifier is None:
+        return []
+    written = [(header, "OVERWRITE_IF_EXISTS_OR_ADD") for header in modifier.set]
+    written += [(header, "APPEND_IF_EXISTS_OR_ADD") for header in modifier.add]
+    # a lone % would start one of Envoy's own format commands
+    changes: list[dict[str, Any]] = [
+        {"append": {"header": {"key": header.name, "value": header.value.replace("%", "%%")}, "append_action": action}}
+        for header, action in written]
+    return changes + [{"remove": name} for name in modifier.remove]

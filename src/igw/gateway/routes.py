@@ -1,0 +1,126 @@
+"""HTTPRoutes -> one route configuration per listener, in the Gateway API's order of precedence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from igw.config.durations import seconds
+from igw.config.gateway_api import BackendRef, Gateway, HeaderMatch, HTTPRoute, Listener, PathMatch, RouteMatch, Rule
+from igw.config.inference import InferencePool
+from igw.config.manifests import Manifests
+from igw.config.references import attached
+from igw.gateway import filters
+from igw.gateway.clusters import pool_cluster
+from igw.gateway.settings import GatewaySettings
+from igw.gateway.xds import duration
+
+_NO_BACKEND = msgspec.json.encode({"error": {
+    "message": "The route of this request has no backend.", "type": "server_error", "param": None,
+    "code": "no_backend"}}).decode()
+
+
+def route_configuration(name: str, gateway: Gateway, listener: Listener, manifests: Manifests,
+                        settings: GatewaySettings) -> dict[str, Any]:
+    """Return what *listener* does with each host, path, method and header."""
+    hosts: dict[str, list[tuple[RouteMatch, HTTPRoute, Rule]]] = {}
+    for route in sorted(manifests.routes, key=lambda item: (item.namespace, item.name)):
+        for host in attached(gateway, listener, route):
+            entries = hosts.setdefault(host, [])
+            entries += [(match, route, rule) for rule in route.spec.rules for match in rule.matches or (RouteMatch(),)]
+    pools = {pool.key: pool for pool in manifests.pools}
+    return {
+        "name": name,
+        "ignore_port_in_host_matching": True,
+        # removed by the router, after the picker has read them
+        "request_headers_to_remove": list(filters.PICKER_HEADERS),
+        "virtual_hosts": [
+            {"name": host, "domains": [host],
+             "request_body_buffer_limit": settings.max_request_body_bytes,
+             "routes": [_route(match, route, rule, pools, settings)
+                        for match, route, rule in sorted(entries, key=lambda entry: precedence(entry[0]))]}
+            for host, entries in hosts.items()],
+    }
+
+
+def precedence(match: RouteMatch) -> tuple[int, ...]:
+    """Return a sort key, first served first.
+
+    The Gateway API's order: exact path, longest prefix, a method, most headers, most query parameters; what is
+    then still equal keeps its order (routes by namespace and name, rules as written). Regular expressions, whose
+    place it leaves open, come after prefixes but before `/`, which would leave them nothing.
+    """
+    path = match.path
+    if path.type == "Exact":
+        rank, length = 0, 0
+    elif path.type == "RegularExpression":
+        rank, length = 2, len(path.value)
+    else:
+        length = len(path.value.rstrip("/"))
+        rank = 1 if length else 3
+    return rank, -length, match.method is None, -len(match.headers), -len(match.query_params)
+
+
+def _route(match: RouteMatch, route: HTTPRoute, rule: Rule, pools: dict[str, InferencePool],
+           settings: GatewaySettings) -> dict[str, Any]:
+    changes = filters.header_changes(rule.filters)
+    written: dict[str, Any] = {"name": f"{route.namespace}/{route.name}", "match": _match(match)}
+    if changes:
+        written["typed_per_filter_config"] = changes
+    backends = [backend for backend in rule.backend_refs if backend.weight]
+    if not backends:  # the Gateway API asks for 500
+        written["direct_response"] = {"status": 500, "body": {"inline_string": _NO_BACKEND}}
+        written["response_headers_to_add"] = [{
+            "header": {"key": "content-type", "value": "application/json"},
+            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
+        return written
+    shares = [_share(backend, route, pools, settings) for backend in backends]
+    written["route"] = {"weighted_clusters": {"clusters": shares}, **_limits(rule)}
+    return written
+
+
+def _share(backend: BackendRef, route: HTTPRoute, pools: dict[str, InferencePool],
+           settings: GatewaySettings) -> dict[str, Any]:
+    pool = pools[f"{backend.namespace or route.namespace}/{backend.name}"]
+    asked = filters.for_pool(pool.key, settings.picker_of(pool.key), fail_open=pool.fail_open, streamed=route.streamed)
+    return {"name": pool_cluster(pool.key), "weight": backend.weight,
+            "typed_per_filter_config": {**asked, **filters.header_changes(backend.filters)}}
+
+
+def _limits(rule: Rule) -> dict[str, Any]:
+    """Return timeouts and retries: a request that never reached a server is tried on the next of the pick's list."""
+    retry: dict[str, Any] = {
+        "retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 2,
+        # the next server is another one: there is nothing to wait for
+        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.010s"}}
+    if rule.timeouts.backend_request is not None and seconds(rule.timeouts.backend_request):
+        retry["per_try_timeout"] = duration(seconds(rule.timeouts.backend_request))
+    return {"timeout": duration(seconds(rule.timeouts.request or "0s")), "retry_policy": retry}
+
+
+def _match(match: RouteMatch) -> dict[str, Any]:
+    written = _path(match.path)
+    headers = [_value(item.name, item) for item in match.headers]
+    if match.method is not None:
+        headers.append({"name": ":method", "string_match": {"exact": match.method}})
+    if headers:
+        written["headers"] = headers
+    if match.query_params:
+        written["query_parameters"] = [_value(item.name, item) for item in match.query_params]
+    return written
+
+
+def _value(name: str, match: HeaderMatch) -> dict[str, Any]:
+    how = {"exact": match.value} if match.type == "Exact" else {"safe_regex": {"regex": match.value}}
+    return {"name": name, "string_match": how}
+
+
+def _path(path: PathMatch) -> dict[str, Any]:
+    if path.type == "Exact":
+        return {"path": path.value}
+    if path.type == "RegularExpression":
+        return {"safe_regex": {"regex": path.value}}
+    prefix = path.value.rstrip("/")
+    # by whole segments; Envoy has no such form of /
+    return {"path_separated_prefix": prefix} if prefix else {"prefix": "/"}

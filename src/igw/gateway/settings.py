@@ -1,0 +1,32 @@
+"""What the one who starts the gateway decides, as against what manifests say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+class GatewaySettings(msgspec.Struct, frozen=True):
+    """How manifests become Envoy configuration. Every default suits a picker on this machine."""
+
+    picker: str = "127.0.0.1:9002"
+    """`host:port` of the endpoint picker: gRPC for ext_proc, health and OTLP logs, without TLS."""
+    pickers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """Pool (`namespace/name`) -> `host:port`, for pools that have a picker of their own."""
+    max_request_body_bytes: int = 33_554_432
+    """A larger body is answered with 413, unless its route streams request bodies."""
+    stream_idle_timeout_seconds: float = 300.0
+    """A request on which nothing moves for this long is ended; 0 is never."""
+    picker_timeout_seconds: float = 60.0
+    """How long one message may wait for the picker; a request may sit in its flow-control queue."""
+    health_path: str = "/health"
+    """What model servers are asked every two seconds; without an answer of 200 none falls back to them."""
+    free_ports: bool = False
+    """Listen on free ports instead of those the Gateways name."""
+    reuse_port: bool = False
+    """One socket per Envoy worker; it also lets two processes take the same port unnoticed."""
+
+    def picker_of(self, pool: str) -> str:
+        """Return the `host:port` of the picker for *pool* (`namespace/name`)."""
+        return self.pickers.get(pool, self.picker)

@@ -1,0 +1,1 @@
+"""How requests went: reservations that always end, and who is told. Both response modes feed the same ledger."""

@@ -1,0 +1,78 @@
+"""The ledger of reservations: opened inside a pick, closed once by an outcome or by a deadline, whichever comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+
+from igw.columns import Columns
+from igw.decision import Decision
+from igw.outcomes.outcome import End, Outcome
+from igw.request import Request
+
+Listener = Callable[[Decision, Outcome], None]
+"""Told of every request that ended, once."""
+
+
+class LedgerStatistics(msgspec.Struct, frozen=True):
+    """Reservations now open, and how many ended by deadline since the start."""
+
+    open: int
+    expired: int
+
+
+class Ledger:
+    """Owner of the in-flight column: what we promised to each endpoint and has not ended."""
+
+    def __init__(self, deadline_seconds: float, listeners: Sequence[Listener] = ()) -> None:
+        self._deadline_seconds = deadline_seconds
+        self._listeners = tuple(listeners)
+        self._open: dict[int, tuple[Decision, Columns]] = {}  # oldest first
+        self._expired = 0
+
+    def open(self, decision: Decision, columns: Columns) -> None:
+        """Reserve one request on the picked endpoint, until it is closed."""
+        self._open[decision.id] = (decision, columns)
+        columns.inflight[columns.row[decision.endpoint.hostport]] += 1
+
+    def close(self, decision_id: int, outcome: Outcome) -> bool:
+        """Release a reservation and tell the listeners; False if it is not open (any more)."""
+        entry = self._open.pop(decision_id, None)
+        if entry is None:
+            return False
+        decision, columns = entry
+        row = columns.row.get(decision.endpoint.hostport)
+        if row is not None and columns.inflight[row] > 0:
+            columns.inflight[row] -= 1
+        for listener in self._listeners:
+            listener(decision, outcome)
+        return True
+
+    def recount(self, columns: Columns) -> None:
+        """Count again after *columns* adopted another snapshot: an endpoint may have left and come back."""
+        columns.inflight[:] = 0
+        for decision, where in self._open.values():
+            if where is columns and (row := columns.row.get(decision.endpoint.hostport)) is not None:
+                columns.inflight[row] += 1
+
+    def expire(self, now: float) -> int:
+        """Close what was decided longer than the deadline ago; return how many."""
+        oldest = now - self._deadline_seconds
+        late = []
+        for decision_id, (decision, _) in self._open.items():
+            if decision.decided_at > oldest:
+                break
+            late.append(decision_id)
+        for decision_id in late:
+            self.close(decision_id, Outcome(End.UNKNOWN))
+        self._expired += len(late)
+        return len(late)
+
+    def open_requests(self) -> Iterator[Request]:
+        """Yield the requests of the open reservations, oldest first."""
+        return (decision.request for decision, _ in self._open.values())
+
+    def statistics(self) -> LedgerStatistics:
+        """Return how many reservations are open and how many have expired."""
+        return LedgerStatistics(open=len(self._open), expired=self._expired)

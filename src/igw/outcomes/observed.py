@@ -1,0 +1,99 @@
+"""Request metrics: a ledger listener and a note at the pick. The ledger itself counts nothing."""
+
+from __future__ import annotations
+
+from igw.decision import Decision
+from igw.errors import Rejected
+from igw.outcomes.outcome import End, Outcome
+from igw.request import Request
+from igw.telemetry.families import Bounded, Families
+
+_DEFAULT_FLOW = "default-flow"
+
+
+class _Children:
+    """The series of one combination of labels, looked up once."""
+
+    def __init__(self, families: Families, labels: tuple[str, str, str, str]) -> None:
+        self.labels = labels
+        self.total = families.request_total.labels(*labels)
+        self.duration = families.request_duration_seconds.labels(*labels)
+        self.ttft = {s: families.request_ttft_seconds.labels(*labels, s) for s in ("true", "false")}
+        self.ntpot = families.request_ntpot_seconds.labels(*labels)
+        self.tpot = families.request_streaming_tpot_seconds.labels(*labels)
+        self.size = families.request_size_bytes.labels(*labels)
+        self.response_size = families.response_size_bytes.labels(*labels)
+        self.input_tokens = families.request_input_tokens.labels(*labels)
+        self.output_tokens = families.request_output_tokens.labels(*labels)
+        self.cached_tokens = families.request_cached_tokens.labels(*labels)
+
+
+class RequestMetrics:
+    """Writes the request families. Label values are bounded; beyond that they are `other`."""
+
+    def __init__(self, families: Families) -> None:
+        self._families = families
+        self._models = Bounded()
+        self._flows = Bounded()
+        self._children: dict[tuple[str, str], _Children] = {}
+        self._hit_ratio = families.prefix_indexer_hit_ratio.labels(
+            "approx-prefix-cache-producer", "approx-prefix-cache-producer"
+        )
+
+    def decided(self, decision: Decision) -> None:
+        """Note a pick."""
+        request = decision.request
+        children = self._of(request.model, request.fairness_id)
+        children.total.inc()
+        children.size.observe(request.body_bytes)
+        if decision.blocks:
+            self._hit_ratio.observe(decision.matched_blocks / len(decision.blocks))
+
+    def refused(self, request: Request | None, rejected: Rejected) -> None:
+        """Note a request that got an error from us instead of a pick; *request* is None if it could not be read."""
+        labels = self._of(request.model if request else "", request.fairness_id if request else "").labels
+        self._families.request_error_total.labels(*labels, rejected.code).inc()
+
+    def __call__(self, decision: Decision, outcome: Outcome) -> None:
+        """Note an end (ledger listener). Aborted requests count nowhere but in the error counter."""
+        children = self._of(decision.request.model, decision.request.fairness_id)
+        if outcome.end is End.FAILED or outcome.status >= 400:
+            self._families.request_error_total.labels(*children.labels, "ModelServerError").inc()
+        if outcome.end is not End.COMPLETE:
+            return
+        if outcome.response_bytes is not None:
+            children.response_size.observe(outcome.response_bytes)
+        self._times(children, decision.request.stream, outcome)
+        self._tokens(children, outcome)
+
+    def _of(self, model: str, fairness_id: str) -> _Children:
+        key = (self._models[model], self._flows[fairness_id or _DEFAULT_FLOW])
+        children = self._children.get(key)
+        if children is None:
+            labels = (key[0], key[0], key[1], "0")
+            children = self._children[key] = _Children(self._families, labels)
+        return children
+
+    @staticmethod
+    def _times(children: _Children, stream: bool, outcome: Outcome) -> None:
+        duration, ttft, tokens = outcome.duration_seconds, outcome.ttft_seconds, outcome.usage.completion_tokens
+        if ttft is not None:
+            children.ttft["true" if stream else "false"].observe(ttft)
+        if duration is None:
+            return
+        children.duration.observe(duration)
+        if tokens:
+            children.ntpot.observe(duration / tokens)
+        if stream and ttft is not None and tokens and tokens > 1:
+            children.tpot.observe((duration - ttft) / (tokens - 1))
+
+    @staticmethod
+    def _tokens(children: _Children, outcome: Outcome) -> None:
+        usage = outcome.usage
+        for series, count in (
+            (children.input_tokens, usage.prompt_tokens),
+            (children.output_tokens, usage.completion_tokens),
+            (children.cached_tokens, usage.cached_tokens),
+        ):
+            if count is not None:
+                series.observe(count)

@@ -1,0 +1,39 @@
+"""What is known of a request once it is over. How it was learnt (access log or response stream) is not here."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from igw.parsing.usage import Usage
+
+
+class End(StrEnum):
+    """How a request ended."""
+
+    COMPLETE = "complete"
+    """The whole answer was delivered, whatever its status."""
+    ABORTED = "aborted"
+    """The client went away first."""
+    FAILED = "failed"
+    """The endpoint did not answer, or stopped in the middle."""
+    UNKNOWN = "unknown"
+    """Nobody told us: the answer was not watched, or the deadline passed."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """The end of one request."""
+
+    end: End
+    status: int = 0
+    """HTTP status the client got; 0 when none was sent."""
+    served_by: str = ""
+    """`ip:port` that answered; empty when it is not known, which means the picked one."""
+    unreachable: bool = False
+    """Whether the endpoint picked first could not be connected to."""
+    ttft_seconds: float | None = None
+    """From the first byte of the request to the first byte of the answer's body."""
+    duration_seconds: float | None = None
+    response_bytes: int | None = None
+    usage: Usage = Usage()

@@ -1,0 +1,113 @@
+"""Measures routing from outside: a timed `route`, and gauges read from columns whenever the metrics page is asked for."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Awaitable, Callable, Iterable
+
+import numpy as np
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from igw.columns import Columns
+from igw.decision import Decision
+from igw.errors import Rejected
+from igw.outcomes.ledger import Ledger
+from igw.outcomes.observed import RequestMetrics
+from igw.prefix.index import PrefixIndex
+from igw.request import Request
+from igw.routing.pools import Pools
+from igw.telemetry.families import Bounded, Families
+
+Route = Callable[[Request], Awaitable[Decision]]
+
+
+def observed(route: Route, families: Families, requests: RequestMetrics, clock: Callable[[], float]) -> Route:
+    """Return *route*, timed and counted."""
+    seconds = families.scheduler_e2e_duration_seconds
+    attempts = families.scheduler_attempts_total
+    models = Bounded()
+
+    async def timed(request: Request) -> Decision:
+        start = clock()
+        try:
+            decision = await route(request)
+        except Rejected:
+            attempts.labels("failure", models[request.model], "", "", "").inc()
+            raise
+        seconds.observe(clock() - start)
+        endpoint = decision.endpoint
+        attempts.labels("success", models[request.model], endpoint.name, endpoint.namespace, endpoint.port).inc()
+        requests.decided(decision)
+        return decision
+
+    return timed
+
+
+class State:
+    """Gauges of pools, index and ledger."""
+
+    def __init__(self, pools: Pools, prefix: PrefixIndex, ledger: Ledger) -> None:
+        self._pools = pools
+        self._prefix = prefix
+        self._ledger = ledger
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield every gauge as it is now."""
+        yield from self._of_pools()
+        yield from self._of_requests()
+        size = GaugeMetricFamily(
+            "llm_d_epp_prefix_indexer_size", "Blocks in the prefix index.", labels=("plugin_name", "plugin_type")
+        )
+        name = "approx-prefix-cache-producer"
+        size.add_metric((name, name), self._prefix.statistics().blocks)
+        yield size
+
+    def _of_pools(self) -> Iterable[Metric]:
+        columns = [columns for columns in self._pools.all() if len(columns.pool)]
+        for name, text, value in _POOL_GAUGES:
+            gauge = GaugeMetricFamily(f"llm_d_epp_{name}", text, labels=("name",))
+            for each in columns:
+                gauge.add_metric((each.pool.name,), value(each))
+            yield gauge
+        queue = GaugeMetricFamily(
+            "llm_d_epp_per_endpoint_queue_size", "Requests waiting in an engine.",
+            labels=("name", "model_server_endpoint"),
+        )  # fmt: skip
+        inflight = GaugeMetricFamily(
+            "igw_inflight_requests", "Requests of this picker in flight at an endpoint.", labels=("name", "endpoint")
+        )
+        for each in columns:
+            for row, endpoint in enumerate(each.pool.endpoints):
+                queue.add_metric((each.pool.name, endpoint.name), float(each.waiting[row]))
+                inflight.add_metric((each.pool.name, endpoint.hostport), float(each.inflight[row]))
+        yield queue
+        yield inflight
+
+    def _of_requests(self) -> Iterable[Metric]:
+        statistics = self._ledger.statistics()
+        yield GaugeMetricFamily(
+            "igw_reservations_open", "Requests that were picked for and have not ended.", value=statistics.open
+        )
+        running = GaugeMetricFamily(
+            "llm_d_epp_request_running", "Requests that were picked for and have not ended.",
+            labels=("model_name", "target_model_name", "fairness_id", "priority"),
+        )  # fmt: skip
+        open_by = Tally(request.model for request in self._ledger.open_requests())
+        for model, count in open_by.most_common(1000):
+            running.add_metric((model, model, "", "0"), count)
+        yield running
+
+
+def _deviation(column: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+    return round(float(column.std(ddof=1)), 2) if len(column) > 1 else 0.0
+
+
+_POOL_GAUGES: tuple[tuple[str, str, Callable[[Columns], float]], ...] = (
+    ("average_kv_cache_utilization", "Mean share of KV memory in use.", lambda c: float(c.kv_usage.mean())),
+    ("average_queue_size", "Mean of requests waiting.", lambda c: float(c.waiting.mean())),
+    ("average_running_requests", "Mean of requests running.", lambda c: float(c.running.mean())),
+    ("std_dev_kv_cache_utilization", "Sample deviation of KV usage.", lambda c: _deviation(c.kv_usage)),
+    ("std_dev_queue_size", "Sample deviation of waiting requests.", lambda c: _deviation(c.waiting)),
+    ("std_dev_running_requests", "Sample deviation of running requests.", lambda c: _deviation(c.running)),
+    ("ready_endpoints", "Endpoints that answer.", lambda c: float((c.reported & ~c.failing).sum())),
+)

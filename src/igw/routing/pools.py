@@ -1,0 +1,78 @@
+"""The pools this picker serves, each with its columns: swapped whole when discovery says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from igw.columns import Columns
+from igw.endpoint import Endpoint, Pool
+from igw.errors import NoEndpoints
+from igw.outcomes.ledger import Ledger
+from igw.prefix.index import PrefixIndex
+from igw.request import Head
+
+
+class Pools:
+    """Owner of the columns of every pool; keys are `namespace/name`."""
+
+    def __init__(self, prefix: PrefixIndex, ledger: Ledger) -> None:
+        self._prefix = prefix
+        self._ledger = ledger
+        self._columns: dict[str, Columns] = {}
+        self._only: Columns | None = None
+
+    def adopt(self, pools: Mapping[str, Pool]) -> None:
+        """Serve exactly *pools* from now on. What is known of endpoints that stay is kept."""
+        before = {endpoint.hostport for columns in self._columns.values() for endpoint in columns.pool.endpoints}
+        self._columns = {key: self._adopted(key, pool) for key, pool in pools.items()}
+        after = {endpoint.hostport for pool in pools.values() for endpoint in pool.endpoints}
+        for hostport in before - after:
+            self._prefix.remove(hostport)
+        self._only = next(iter(self._columns.values())) if len(self._columns) == 1 else None
+
+    def _adopted(self, key: str, pool: Pool) -> Columns:
+        columns = self._columns.get(key)
+        if columns is None:
+            return Columns(pool, self._prefix.slot)
+        if columns.pool is not pool:
+            columns.adopt(pool)
+            self._ledger.recount(columns)
+        return columns
+
+    def columns_of(self, key: str) -> Columns | None:
+        """Return the columns of the pool *key*; of the only pool when the gateway named none."""
+        return self._columns.get(key) if key else self._only
+
+    def all(self) -> Iterable[Columns]:
+        """Return the columns of every pool."""
+        return self._columns.values()
+
+
+def candidates(columns: Columns, head: Head) -> tuple[Endpoint, ...]:
+    """Return the endpoints that may serve a request: the gateway's subset, without those that refuse connections.
+
+    When all of them seem to refuse, all are candidates: an engine whose metrics page is broken may still serve.
+
+    Raises:
+        NoEndpoints: nothing is left.
+    """
+    endpoints = columns.pool.endpoints
+    if head.subset is not None:
+        allowed = set(head.subset)
+        endpoints = tuple(e for e in endpoints if e.hostport in allowed or e.address in allowed)
+    if not endpoints:
+        raise NoEndpoints(f"pool {columns.pool.key} has no endpoint that may serve this request")
+    if columns.any_failing:
+        row, failing = columns.row, columns.failing
+        endpoints = tuple(e for e in endpoints if not failing[row[e.hostport]]) or endpoints
+    return endpoints
+
+
+def rows_of(columns: Columns, endpoints: tuple[Endpoint, ...]) -> NDArray[np.intp] | None:
+    """Return the rows of *endpoints*, or None when they are the whole pool, so that columns need no copy."""
+    if endpoints is columns.pool.endpoints:
+        return None
+    return np.array([columns.row[endpoint.hostport] for endpoint in endpoints], dtype=np.intp)

@@ -1,0 +1,102 @@
+"""`route()`: the way of a request, to be read aloud. Measuring is wrapped around it, the wire is in `extproc`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from igw.columns import Columns
+from igw.decision import Decision
+from igw.endpoint import Endpoint
+from igw.errors import NoEndpoints
+from igw.facts import Facts
+from igw.outcomes.ledger import Ledger
+from igw.prefix.hashing import block_hashes
+from igw.prefix.index import PrefixIndex
+from igw.request import Request
+from igw.routing.pools import Pools, candidates, rows_of
+from igw.scheduling.scheduler import Choice
+
+
+class Scheduling(Protocol):
+    """What routing needs of a scheduler."""
+
+    def pick(self, request: Request, facts: Facts, /) -> Choice:
+        """Return candidate indices, best first."""
+        ...
+
+
+class Router:
+    """Decides requests. Owner of nothing but the decision counter; `scheduler` may be swapped between two requests."""
+
+    def __init__(
+        self,
+        pools: Pools,
+        prefix: PrefixIndex,
+        ledger: Ledger,
+        scheduler: Scheduling,
+        clock: Callable[[], float],
+    ) -> None:
+        self.scheduler = scheduler
+        self._pools = pools
+        self._prefix = prefix
+        self._ledger = ledger
+        self._clock = clock
+        self._ids = itertools.count(1)
+
+    async def route(self, request: Request) -> Decision:
+        """Return where *request* goes; from then on its load is reserved there.
+
+        Raises:
+            Rejected: it goes nowhere.
+        """
+        columns = self._columns(request)
+        endpoints = candidates(columns, request.head)
+        facts = self._gather(request, columns, endpoints)
+        # No await from here to the end of the reservation: the next pick must see this one.
+        choice = self.scheduler.pick(request, facts)
+        return self._reserve(request, columns, endpoints, facts, choice)
+
+    def _columns(self, request: Request) -> Columns:
+        columns = self._pools.columns_of(request.head.pool)
+        if columns is None:
+            named = f"no pool {request.head.pool!r} here" if request.head.pool else "the gateway named no pool and there is not exactly one"
+            raise NoEndpoints(named)
+        return columns
+
+    def _gather(self, request: Request, columns: Columns, endpoints: tuple[Endpoint, ...]) -> Facts:
+        blocks = block_hashes(request.seed, request.prompt)
+        rows = rows_of(columns, endpoints)
+        if rows is None:
+            matched = self._prefix.match(blocks)[columns.slots]
+            return Facts(columns.waiting, columns.running, columns.kv_usage, columns.inflight, matched, blocks)
+        return Facts(
+            waiting=columns.waiting[rows],
+            running=columns.running[rows],
+            kv_usage=columns.kv_usage[rows],
+            inflight=columns.inflight[rows],
+            matched_blocks=self._prefix.match(blocks)[columns.slots[rows]],
+            blocks=blocks,
+        )
+
+    def _reserve(
+        self, request: Request, columns: Columns, endpoints: Sequence[Endpoint], facts: Facts, choice: Choice
+    ) -> Decision:
+        picked = tuple(endpoints[index] for index in choice.picked)
+        decision = Decision(
+            id=next(self._ids),
+            request=msgspec.structs.replace(request, prompt=()),  # the body must not live as long as the answer
+            endpoints=picked,
+            blocks=facts.blocks,
+            matched_blocks=int(facts.matched_blocks[choice.picked[0]]),
+            candidates=tuple(endpoints),
+            scores=choice.scores,
+            decided_at=self._clock(),
+        )
+        columns.picked_at = decision.decided_at
+        self._ledger.open(decision, columns)
+        self._prefix.record(int(columns.slots[columns.row[picked[0].hostport]]), facts.blocks)
+        return decision

@@ -1,0 +1,1 @@
+"""One file per picker. They do not know each other."""

@@ -1,0 +1,29 @@
+"""`round-robin-picker`: each candidate in turn. Ours; the baseline that every policy is compared with."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import msgspec
+
+from igw.facts import Column
+from igw.scheduling.api import Picker
+
+
+class RoundRobinPicker(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """Takes candidates in turn, in pool order. Owner of its turn."""
+
+    type: ClassVar[str] = "round-robin-picker"
+
+    max_num_of_endpoints: int = 1
+    _turn: Iterator[int] = msgspec.field(default_factory=itertools.count, name="-turn")
+
+    def pick(self, totals: Column, /) -> Sequence[int]:
+        """Return the candidate whose turn it is, then those after it."""
+        count, start = len(totals), next(self._turn)
+        return [(start + step) % count for step in range(min(max(1, self.max_num_of_endpoints), count))]
+
+
+_: type[Picker] = RoundRobinPicker

@@ -1,0 +1,1 @@
+"""One file per scorer. They do not know each other."""

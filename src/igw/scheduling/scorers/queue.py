@@ -1,0 +1,30 @@
+"""`queue-scorer`: the shorter the engine's waiting queue, the better."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+import numpy as np
+
+from igw.facts import Column, Facts
+from igw.request import Request
+from igw.scheduling.api import Scorer
+
+
+class QueueScorer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Scores (max - q) / (max - min) over the candidates; 1 for all when they are equal (upstream's formula)."""
+
+    type: ClassVar[str] = "queue-scorer"
+
+    def score(self, _request: Request, facts: Facts, /) -> Column:
+        """Score by the waiting column."""
+        waiting = facts.waiting
+        longest = waiting.max()
+        span = longest - waiting.min()
+        if span == 0:
+            return np.ones(len(waiting))
+        return (longest - waiting) / span  # type: ignore[no-any-return]
+
+
+_: type[Scorer] = QueueScorer

@@ -1,0 +1,115 @@
+"""Asking endpoints for their metrics, each at its own pace, and writing the answers into the pool's columns.
+
+The pace follows need: fast while requests are being picked, slow when nothing happens, and never more scrapes per second
+in all than a fixed budget, because in-flight counts are exact without them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import aiohttp
+import msgspec
+import structlog
+
+from igw.columns import Columns
+from igw.endpoint import Endpoint, Pool
+from igw.prefix.hashing import BLOCK_BYTES
+from igw.prefix.index import PrefixIndex
+from igw.scraping.vllm import Report, read
+
+log = structlog.get_logger("scraping")
+
+_MISSES = 3
+"""Scrapes in a row that must fail before an endpoint is no candidate any more."""
+_SCRAPES_PER_SECOND = 200.0
+_IDLE_SECONDS = 1.0
+_QUIET_AFTER_SECONDS = 2.0
+_BLOCK_TOKENS = BLOCK_BYTES // 4
+
+
+class ScrapeStatistics(msgspec.Struct, frozen=True):
+    """Scrapes since the start."""
+
+    done: int
+    failed: int
+
+
+class Scraper:
+    """Scrapes the endpoints of one pool. Writer of its scraped columns; one task per endpoint."""
+
+    def __init__(
+        self,
+        columns: Columns,
+        prefix: PrefixIndex,
+        interval_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._columns = columns
+        self._prefix = prefix
+        self._interval_seconds = interval_seconds
+        self._clock = clock
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._done = self._failed = 0
+
+    def follow(self, pool: Pool, group: asyncio.TaskGroup, session: aiohttp.ClientSession) -> None:
+        """Scrape exactly the endpoints of *pool* from now on."""
+        wanted = {endpoint.hostport: endpoint for endpoint in pool.endpoints}
+        for hostport in [known for known in self._tasks if known not in wanted]:
+            self._tasks.pop(hostport).cancel()
+        for hostport, endpoint in wanted.items():
+            if hostport not in self._tasks:
+                self._tasks[hostport] = group.create_task(self._run(endpoint, session))
+
+    async def stop(self) -> None:
+        """End every scrape."""
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def statistics(self) -> ScrapeStatistics:
+        """Return how many scrapes there were."""
+        return ScrapeStatistics(done=self._done, failed=self._failed)
+
+    async def _run(self, endpoint: Endpoint, session: aiohttp.ClientSession) -> None:
+        url = f"http://{endpoint.hostport}/metrics"
+        misses, queries = 0, 0.0
+        while True:
+            try:
+                async with session.get(url) as response:
+                    response.raise_for_status()
+                    report = read(await response.read())
+            # One endpoint's page, however broken, must not end the scraping of others: counted, then tried again.
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                misses += 1
+                self._failed += 1
+                if misses == _MISSES:
+                    self._columns.fail(endpoint.hostport)
+                    log.warning("endpoint_lost", endpoint=endpoint.hostport, error=str(error) or type(error).__name__)
+            else:
+                self._done += 1
+                restarted = misses >= _MISSES or (report.prefix_queries or 0.0) < queries
+                self._take(endpoint, report, restarted=restarted)
+                if misses >= _MISSES:
+                    log.info("endpoint_back", endpoint=endpoint.hostport)
+                misses, queries = 0, report.prefix_queries or 0.0
+            await self._pause(doubtful=0 < misses < _MISSES)
+
+    def _take(self, endpoint: Endpoint, report: Report, *, restarted: bool) -> None:
+        self._columns.report(endpoint.hostport, report.waiting, report.running, report.kv_usage)
+        slot = self._prefix.slot_of(endpoint.hostport)
+        if slot is None:
+            return
+        if report.kv_capacity_tokens:
+            self._prefix.resize(slot, report.kv_capacity_tokens // _BLOCK_TOKENS)
+        if restarted:
+            self._prefix.forget(slot)
+
+    async def _pause(self, *, doubtful: bool) -> None:
+        """Wait until the next scrape is due: soon while requests come or an endpoint is in doubt, at leisure otherwise."""
+        quiet = not doubtful and self._clock() - self._columns.picked_at > _QUIET_AFTER_SECONDS
+        fair_share = len(self._tasks) / _SCRAPES_PER_SECOND
+        await asyncio.sleep(max(_IDLE_SECONDS if quiet else self._interval_seconds, fair_share))

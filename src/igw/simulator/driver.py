@@ -1,0 +1,112 @@
+"""Runs one engine in real time: begins a step, lets its duration pass, hands out what it produced.
+
+Knows sequences and their inboxes, nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from igw.simulator.engine import Engine
+from igw.simulator.metrics import Histograms
+from igw.simulator.sequence import Emission, Sequence
+
+MAX_CATCH_UP_SECONDS = 0.25
+"""A driver further behind its schedule than this gives up the difference instead of bursting."""
+
+
+class Inbox:
+    """Where one HTTP request waits for what its sequences produce; holds at most the answer."""
+
+    def __init__(self, *, every_token: bool) -> None:
+        self.every_token = every_token
+        self._emissions: list[Emission] = []
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, emission: Emission) -> None:
+        """Add an emission; without `every_token` only a sequence's last one wakes the reader."""
+        if not self.every_token and not emission.reason:
+            return
+        self._emissions.append(emission)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def take(self) -> list[Emission]:
+        """Return everything that came since the last call, waiting for the first of it."""
+        while not self._emissions:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        taken, self._emissions = self._emissions, []
+        return taken
+
+
+class _Open:
+    """A sequence that is under way, and when it was last heard of."""
+
+    __slots__ = ("arrived", "first_token", "inbox", "previous_token")
+
+    def __init__(self, inbox: Inbox, arrived: float) -> None:
+        self.inbox = inbox
+        self.arrived = arrived
+        self.first_token = arrived
+        self.previous_token = arrived
+
+
+class Driver:
+    """Owns the one task that may touch the engine's steps."""
+
+    def __init__(
+        self, engine: Engine, histograms: Histograms, *, speed: float, clock: Callable[[], float]
+    ) -> None:
+        self._engine = engine
+        self._histograms = histograms
+        self._speed = speed
+        self._clock = clock
+        self._open: dict[str, _Open] = {}
+        self._work = asyncio.Event()
+        self.idle = asyncio.Event()
+        """Set while the engine has nothing to do."""
+
+    def submit(self, sequence: Sequence, inbox: Inbox, arrived: float) -> None:
+        """Queue *sequence*, which arrived at the server at `arrived`; ValueError as `Engine.submit`."""
+        self._engine.submit(sequence, self._clock())
+        self._open[sequence.id] = _Open(inbox, arrived)
+        self.idle.clear()
+        self._work.set()
+
+    def abort(self, sequence_id: str) -> None:
+        """Free the sequence's slot and memory now; nothing happens when it has ended already."""
+        if self._open.pop(sequence_id, None) is not None:
+            self._engine.abort(sequence_id)
+
+    async def run(self) -> None:
+        """Step until cancelled."""
+        due = self._clock()
+        while True:
+            step = self._engine.begin_step(self._clock())
+            if step is None:
+                self._work.clear()
+                self.idle.set()
+                await self._work.wait()
+                due = self._clock()
+                continue
+            # Deadlines add up from the first one, so that late wake-ups do not slow the engine down.
+            due = max(due, self._clock() - MAX_CATCH_UP_SECONDS) + step.duration_seconds / self._speed
+            await asyncio.sleep(max(0.0, due - self._clock()))
+            now = self._clock()
+            for emission in self._engine.finish_step(step):
+                self._deliver(emission, now)
+
+    def _deliver(self, emission: Emission, now: float) -> None:
+        open_ = self._open[emission.sequence.id]
+        if emission.total_tokens == 1:
+            self._histograms.time_to_first_token.observe(now - open_.arrived)
+            open_.first_token = now
+        else:
+            self._histograms.inter_token_latency.observe(now - open_.previous_token)
+        open_.previous_token = now
+        open_.inbox.put(emission)
+        if emission.reason:
+            del self._open[emission.sequence.id]
+            self._histograms.finished(emission, open_.arrived, open_.first_token, now)

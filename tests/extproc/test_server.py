@@ -1,0 +1,210 @@
+"""The ext_proc service over real gRPC: what a gateway sends and gets, in both response modes."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import grpc
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from google.protobuf import struct_pb2
+
+from igw.columns import Columns
+from igw.decision import Decision
+from igw.endpoint import Endpoint, Pool
+from igw.errors import NoEndpoints
+from igw.extproc.server import SERVICE, ExtProc, ServerSettings
+from igw.outcomes.ledger import Ledger
+from igw.outcomes.outcome import End, Outcome
+from igw.parsing.usage import Usage
+from igw.request import Request
+
+POOL = Pool("llama", "default", (Endpoint.at("10.0.0.1", 8000), Endpoint.at("10.0.0.2", 8000)))
+CHAT = json.dumps({"model": "llama", "messages": [{"role": "user", "content": "hi"}]}).encode()
+
+
+class Harness:
+    """A picker that always takes the first endpoint, with a ledger that remembers."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[tuple[int, Outcome]] = []
+        self.ledger = Ledger(600.0, (lambda decision, outcome: self.outcomes.append((decision.id, outcome)),))
+        self.columns = Columns(POOL, lambda _hostport: 0)
+        self.requests: list[Request] = []
+        self.fault: Exception | None = None
+        self._ids = itertools.count(1)
+        self.stub: Any = None
+
+    async def route(self, request: Request) -> Decision:
+        self.requests.append(request)
+        if self.fault is not None:
+            raise self.fault
+        decision = Decision(next(self._ids), request, POOL.endpoints)
+        self.ledger.open(decision, self.columns)
+        return decision
+
+    @contextlib.asynccontextmanager
+    async def serving(self, settings: ServerSettings = ServerSettings()) -> AsyncIterator[Harness]:  # noqa: B008
+        times = itertools.count()
+        service = ExtProc(self.route, self.ledger, settings, clock=lambda: float(next(times)))
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers((service.handler(),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            self.stub = channel.stream_stream(
+                f"/{SERVICE}/Process",
+                request_serializer=pb.ProcessingRequest.SerializeToString,
+                response_deserializer=pb.ProcessingResponse.FromString,
+            )
+            yield self
+        await server.stop(None)
+
+    async def exchange(self, messages: Iterable[pb.ProcessingRequest], lean: bool = False) -> list[Any]:
+        """Send all of *messages*, end the exchange, return all replies."""
+        metadata = (("x-igw-pool", "default/llama"), ("x-igw-mode", "lean")) if lean else ()
+        return [reply async for reply in self.stub(iter(messages), metadata=metadata)]
+
+
+def request_headers(end: bool = False, *, body_mode: int | None = None, **extra: str) -> pb.ProcessingRequest:
+    message = pb.ProcessingRequest()
+    message.request_headers.end_of_stream = end
+    path, method = ("/v1/models", "GET") if end else ("/v1/chat/completions", "POST")
+    pairs = {":path": path, ":method": method, **{k.replace("_", "-"): v for k, v in extra.items()}}
+    for key, value in pairs.items():
+        message.request_headers.headers.headers.add(key=key, raw_value=value.encode())
+    if body_mode is not None:
+        message.protocol_config.request_body_mode = body_mode
+    return message
+
+
+def request_body(data: bytes, end: bool = True) -> pb.ProcessingRequest:
+    return pb.ProcessingRequest(request_body=pb.HttpBody(body=data, end_of_stream=end))
+
+
+def response_headers(status: str = "200", end: bool = False) -> pb.ProcessingRequest:
+    message = pb.ProcessingRequest()
+    message.response_headers.headers.headers.add(key=":status", raw_value=status.encode())
+    message.response_headers.end_of_stream = end
+    return message
+
+
+def response_body(data: bytes, end: bool) -> pb.ProcessingRequest:
+    return pb.ProcessingRequest(response_body=pb.HttpBody(body=data, end_of_stream=end))
+
+
+async def test_the_pick_is_sent_as_header_and_as_metadata_with_the_same_value() -> None:
+    """Protocol 004 asks for both; the body goes back unchanged."""
+    async with Harness().serving() as harness:
+        first, second = await harness.exchange([request_headers(), request_body(CHAT[:9], False), request_body(CHAT[9:])])
+    (header,) = first.request_headers.response.header_mutation.set_headers
+    assert ("x-gateway-destination-endpoint", b"10.0.0.1:8000") == (header.header.key, header.header.raw_value)
+    assert "10.0.0.1:8000" == first.dynamic_metadata["envoy.lb"]["x-gateway-destination-endpoint"]
+    piece = second.request_body.response.body_mutation.streamed_response
+    assert (CHAT, True) == (piece.body, piece.end_of_stream)
+
+
+async def test_a_lean_exchange_leaves_its_reservation_to_the_access_log() -> None:
+    """The exchange is over long before the answer; the list of endpoints serves the proxy's retries."""
+    async with Harness().serving() as harness:
+        replies = await harness.exchange([request_headers(body_mode=2), request_body(CHAT)], lean=True)
+        assert ["request_headers", "request_body"] == [reply.WhichOneof("response") for reply in replies]
+        metadata = replies[1].dynamic_metadata["envoy.lb"]
+        assert ("10.0.0.1:8000,10.0.0.2:8000", "1") == (
+            metadata["x-gateway-destination-endpoint"], metadata["igw-decision"],
+        )  # fmt: skip
+    assert 1 == harness.ledger.statistics().open
+    assert "default/llama" == harness.requests[0].head.pool
+
+
+async def test_a_full_exchange_settles_with_usage_at_the_end_of_the_answer() -> None:
+    """Status, times and tokens are read in passing; every piece is sent on."""
+    answer = b'{"usage":{"prompt_tokens":10,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":8}}}'
+    async with Harness().serving() as harness:
+        replies = await harness.exchange(
+            [request_headers(), request_body(CHAT), response_headers(), response_body(answer[:40], False),
+             response_body(answer[40:], True)]
+        )  # fmt: skip
+    pieces = [reply.response_body.response.body_mutation.streamed_response.body for reply in replies[3:]]
+    assert answer == b"".join(pieces)
+    ((_, outcome),) = harness.outcomes
+    assert (End.COMPLETE, 200, Usage(10, 2, 8)) == (outcome.end, outcome.status, outcome.usage)
+    assert outcome.ttft_seconds is not None
+    assert 0 == harness.ledger.statistics().open
+
+
+async def test_a_full_exchange_that_breaks_off_releases_its_reservation() -> None:
+    """The end of the stream is the end of the request when the answer passes through the picker."""
+    async with Harness().serving() as harness:
+        await harness.exchange([request_headers(), request_body(CHAT), response_headers()])
+    assert [End.ABORTED] == [outcome.end for _, outcome in harness.outcomes]
+
+
+async def test_an_error_is_an_openai_error_object_with_a_reason() -> None:
+    """Clients read `error.message`; operators read the header (upstream's W8-W11)."""
+    harness = Harness()
+    harness.fault = NoEndpoints("pool default/llama is empty")
+    async with harness.serving():
+        (reply,) = await harness.exchange([request_headers(), request_body(CHAT)])
+    answer = reply.immediate_response
+    assert 503 == answer.status.code
+    assert {"message": "pool default/llama is empty", "type": "server_error", "param": None,
+            "code": "ServiceUnavailable"} == json.loads(answer.body)["error"]  # fmt: skip
+    found = {option.header.key: option.header.raw_value for option in answer.headers.set_headers}
+    assert {"content-type": b"application/json", "x-llm-d-request-dropped-reason": b"rejected-no-endpoints",
+            "retry-after": b"1"} == found  # fmt: skip
+
+
+async def test_a_body_that_is_no_json_is_a_400() -> None:
+    """Whatever the body mode."""
+    async with Harness().serving() as harness:
+        for mode in (None, 2):
+            replies = await harness.exchange([request_headers(body_mode=mode), request_body(b"no healthy upstream")])
+            assert 400 == replies[-1].immediate_response.status.code
+            assert b"not a valid chat/completions request" in replies[-1].immediate_response.body
+
+
+async def test_the_subset_hint_is_read_as_list_and_as_string() -> None:
+    """Both forms are seen in the field; a form that means nothing allows nobody instead of everybody."""
+    async with Harness().serving() as harness:
+        for value in (["10.0.0.2:8000", "10.0.0.3"], "10.0.0.2:8000, 10.0.0.3", 5):
+            message = request_headers(end=True)
+            hint = struct_pb2.Struct()
+            hint.update({"x-gateway-destination-endpoint-subset": value})
+            message.metadata_context.filter_metadata["envoy.lb.subset_hint"].CopyFrom(hint)
+            await harness.exchange([message])
+    assert [("10.0.0.2:8000", "10.0.0.3")] * 2 + [()] == [request.head.subset for request in harness.requests]
+
+
+async def test_a_fault_in_one_request_stays_in_it() -> None:
+    """The exchange fails, the proxy's failure mode decides, the next one is served."""
+    harness = Harness()
+    async with harness.serving():
+        harness.fault = ZeroDivisionError()
+        try:
+            await harness.exchange([request_headers(end=True)])
+        except grpc.aio.AioRpcError as error:
+            assert grpc.StatusCode.INTERNAL is error.code()
+        harness.fault = None
+        assert 1 == len(await harness.exchange([request_headers(end=True)]))
+
+
+async def test_messages_out_of_order_end_the_exchange() -> None:
+    """An answer's body before its headers has no meaning."""
+    async with Harness().serving() as harness:
+        try:
+            await harness.exchange([response_body(b"x", True)])
+        except grpc.aio.AioRpcError as error:
+            assert grpc.StatusCode.FAILED_PRECONDITION is error.code()
+        else:
+            raise AssertionError("the exchange was accepted")
+
+
+async def test_a_declared_length_over_the_limit_is_refused_before_the_body() -> None:
+    """413 in our words, not a broken stream (upstream's W22)."""
+    async with Harness().serving(ServerSettings(max_body_bytes=10)) as harness:
+        (reply,) = await harness.exchange([request_headers(content_length="11")])
+    assert 413 == reply.immediate_response.status.code
