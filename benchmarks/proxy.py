@@ -190,13 +190,10 @@ async def run(endpoints: int = 8) -> list[dict[str, Any]]:
             async with static_envoy(folder, picker=None, ports=ports) as (envoy, address):
                 for case in CASES:
                     rows.append({"case": case.name, "mode": "direct", **await measure(case, address, {"envoy": envoy})})
-            async with epp(paths) as (pid, addresses):
-                settings = GatewaySettings(picker=addresses["grpc"], free_ports=True, health_path="/metrics")
-                async with GatewayRunner(load(paths), settings) as gateway:
-                    (address,) = gateway.addresses.values()
-                    for case in CASES:
-                        pids = {"picker": pid, "envoy": child_named("envoy")}
-                        rows.append({"case": case.name, "mode": "lean", **await measure(case, address, pids)})
+            bare = process("benchmarks.bare", *map(str, ports))
+            for mode, picker in (("bare", bare), ("lean", epp(paths))):
+                async with picker as (pid, addresses):
+                    rows += await through_ours(mode, paths, pid, addresses["grpc"])
             async with epp(paths) as (pid, addresses), static_envoy(folder, picker=addresses["grpc"], ports=ports) as (
                 envoy, address,
             ):  # fmt: skip
@@ -204,6 +201,15 @@ async def run(endpoints: int = 8) -> list[dict[str, Any]]:
                     pids = {"picker": pid, "envoy": envoy}
                     rows.append({"case": case.name, "mode": "full", **await measure(case, address, pids)})
     return rows
+
+
+async def through_ours(mode: str, paths: list[Path], pid: int, picker: str) -> list[dict[str, Any]]:
+    """Measure every case through the Envoy that we configure, with the picker at *picker*."""
+    settings = GatewaySettings(picker=picker, free_ports=True, health_path="/metrics")
+    async with GatewayRunner(load(paths), settings) as gateway:
+        (address,) = gateway.addresses.values()
+        pids = {"picker": pid, "envoy": child_named("envoy")}
+        return [{"case": case.name, "mode": mode, **await measure(case, address, pids)} for case in CASES]
 
 
 def epp(paths: list[Path]) -> contextlib.AbstractAsyncContextManager[tuple[int, Any]]:

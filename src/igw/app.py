@@ -125,7 +125,9 @@ class Picker:
             expiring = group.create_task(self._expire())
             for service in HEALTH_SERVICES:
                 await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
-            gc.freeze()  # what is built now lives as long as the process: no need to look at it in every collection
+            # What is built now lives as long as the process, and requests leave few cycles: look less often, at less.
+            gc.freeze()
+            gc.set_threshold(20_000, 50, 100)
             try:
                 yield addresses
             finally:

@@ -34,8 +34,14 @@ class Endpoint(msgspec.Struct, frozen=True):
     """`ip:port`, the identity of an endpoint on the wire and in every table of ours."""
 
     @classmethod
-    def at(cls, address: str, port: int, name: str = "", namespace: str = "default",
-           labels: Mapping[str, str] | None = None) -> Endpoint:
+    def at(
+        cls,
+        address: str,
+        port: int,
+        name: str = "",
+        namespace: str = "default",
+        labels: Mapping[str, str] | None = None,
+    ) -> Endpoint:
         """Return the endpoint at *address* and *port*; its name defaults to `ip:port`."""
         where = hostport(address, port)
         return cls(name or where, namespace, address, port, labels or {}, where)

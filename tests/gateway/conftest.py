@@ -179,3 +179,9 @@ async def gateway(picker: Any) -> AsyncIterator[Callable[..., Awaitable[Client]]
             session = await stack.enter_async_context(aiohttp.ClientSession())
             return Client(runner, session)
         yield start
+
+
+@pytest.fixture
+def to_pool() -> Callable[..., dict[str, Any]]:
+    """The function `backend`, for rules."""
+    return backend

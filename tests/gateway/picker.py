@@ -68,6 +68,11 @@ class Picker(external_processor_pb2_grpc.ExternalProcessorServicer):  # type: ig
         """Where it listens."""
         return f"127.0.0.1:{self.port}"
 
+    async def log(self) -> dict[str, str]:
+        """Return the next log record's attributes."""
+        async with asyncio.timeout(10):
+            return await self.logs.get()
+
     async def start(self) -> None:
         """Listen, on the port it had before if it was started before."""
         self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)])
@@ -89,9 +94,9 @@ class Picker(external_processor_pb2_grpc.ExternalProcessorServicer):  # type: ig
 
     async def _export(self, request: Any, _context: Any) -> Any:
         for resource in request.resource_logs:
-            # the installed descriptor's name for scope_logs
+            # the installed descriptor's names for scope_logs and log_records
             for scope in resource.instrumentation_library_logs:
-                for record in scope.log_records:
+                for record in scope.logs:
                     self.logs.put_nowait({item.key: item.value.string_value for item in record.attributes})
         return logs_service_pb2.ExportLogsServiceResponse()
 

@@ -60,7 +60,7 @@ def test_weights_that_do_not_fit_and_unknown_sizes_are_errors() -> None:
     """70B in bf16 needs more than one GPU of 80 GB."""
     with pytest.raises(ValueError, match="raise the tensor parallelism"):
         kv_capacity_tokens("llama-3.1-70b", 1)
-    with pytest.raises(ValueError, match="known: llama-3.1-8b"):
+    with pytest.raises(ValueError, match=r"known: llama-3\.1-8b"):
         kv_capacity_tokens("gpt-2", 1)
 
 

@@ -31,7 +31,8 @@ class Lines:
     def __init__(self, pipe: IO[str]) -> None:
         self.seen: list[str] = []
         self._queue: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=self._read, args=(pipe,), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(pipe,), daemon=True)
+        self._reader.start()
 
     def _read(self, pipe: IO[str]) -> None:
         with pipe:
@@ -55,8 +56,10 @@ class Lines:
 
     def rest(self) -> str:
         """Return everything, once the pipe is closed."""
-        while (line := self._queue.get(timeout=PATIENCE_SECONDS)) is not None:
-            self.seen.append(line)
+        self._reader.join(PATIENCE_SECONDS)
+        while not self._queue.empty():
+            if (line := self._queue.get()) is not None:
+                self.seen.append(line)
         return "\n".join(self.seen)
 
 

@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -41,6 +42,13 @@ def ask(address: str) -> int:
             return error.code
 
 
+def save(file: Path, text: str) -> None:
+    """Write as editors do: nobody reads half of it."""
+    new = file.parents[1] / "new"
+    new.write_text(text)
+    new.replace(file)
+
+
 @contextlib.contextmanager
 def watched(processes: dict[str, int]) -> Iterator[list[int]]:
     """Give handles that become readable when the processes are gone."""
@@ -50,6 +58,16 @@ def watched(processes: dict[str, int]) -> Iterator[list[int]]:
     finally:
         for handle in handles:
             os.close(handle)
+
+
+@contextlib.contextmanager
+def own_servers() -> Iterator[list[int]]:
+    """Serve the model as somebody else would, and give the ports."""
+    command = [sys.executable, "-P", "-m", "igw", "sim", "--replicas", "2", "--model", "llama-3.1-8b"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as servers:
+        assert servers.stdout is not None
+        yield [int(endpoint["port"]) for endpoint in json.loads(servers.stdout.readline())["endpoints"]]
+        servers.terminate()
 
 
 def test_a_start_shows_every_part_in_order_with_its_address(stack: Up) -> None:
@@ -72,15 +90,15 @@ def test_an_edit_is_in_force_without_a_restart_and_a_broken_one_changes_nothing(
     """The refusal names file, path and reason; the cure is taken at once."""
     gateway = stack.manifests / "gateway.yaml"
     good = gateway.read_text()
-    gateway.write_text(good.replace("value: /}", "value: /elsewhere}"))
+    save(gateway, good.replace("value: /}", "value: /elsewhere}"))
     stack.out.until("the edited files are in force")
     assert ask(stack.listener) == 404
-    gateway.write_text(good.replace("PathPrefix", "PathPrefiks"))
+    save(gateway, good.replace("PathPrefix", "PathPrefiks"))
     refusal = stack.err.until("an edit was not taken")
     for part in ("gateway.yaml", "$.spec.rules[0].matches[0].path.type", "PathPrefiks"):
         assert part in refusal
     assert ask(stack.listener) == 404
-    gateway.write_text(good)
+    save(gateway, good)
     stack.out.until("the edited files are in force")
     assert ask(stack.listener) == 200
 
@@ -88,7 +106,7 @@ def test_an_edit_is_in_force_without_a_restart_and_a_broken_one_changes_nothing(
 def test_an_edited_simulator_is_answered_with_when_it_counts(stack: Up) -> None:
     """Model servers are not restarted under running requests."""
     servers = stack.manifests / "servers.yaml"
-    servers.write_text(servers.read_text().replace("replicas: 4", "replicas: 5"))
+    save(servers, servers.read_text().replace("replicas: 4", "replicas: 5"))
     stack.err.until("warning: a Simulator was edited: that takes effect at the next start")
     assert ask(stack.listener) == 200
 
@@ -210,6 +228,23 @@ def test_a_busy_port_of_a_listener_names_the_gateway(launch: Launch, quickstart:
     for part in (str(gateway), "listener http of Gateway default/gateway", f"127.0.0.1:{port}"):
         assert part in last
     assert running.left_behind({}, []) == []
+
+
+def test_ones_own_servers_are_used_where_no_simulator_is_written(launch: Launch, quickstart: Path) -> None:
+    """A list of endpoints instead of servers.yaml, as its comment says: nothing is simulated, real answers come."""
+    (quickstart / "servers.yaml").unlink()
+    with own_servers() as ports:
+        entries = "".join(
+            f"- {{name: s{port}, address: 127.0.0.1, port: {port}, labels: {{app: llama}}}}\n"
+            for port in ports
+        )
+        (quickstart / "endpoints.yaml").write_text(f"endpoints:\n{entries}")
+        running = launch("-f", quickstart, *FREE)
+        running.wait_ready()
+        assert sorted(running.children()) == ["envoy", "epp"]
+        assert f"  curl http://{running.listener}/v1/models" in running.out.seen
+        assert ask(running.listener) == 200
+        assert running.told(signal.SIGTERM) == 0
 
 
 def test_the_check_passes_on_the_quickstart_and_compares_two_pickers(

@@ -26,30 +26,32 @@ def sim(  # noqa: PLR0913, PLR0917 - typer reads the flags from the signature
             "-f", "--file", help="Manifest file or directory; objects of kind Simulator are served."
         ),
     ] = None,
-    replicas: Annotated[int | None, typer.Option(help="Number of servers.  [default: 1]")] = None,
-    model: Annotated[
-        str | None, typer.Option(help=f"Served model name.  [default: {_DEFAULT_MODEL}]")
-    ] = None,
+    replicas: Annotated[int | None, typer.Option(help="Number of servers.", show_default="1")] = None,
+    model: Annotated[str | None, typer.Option(help="Served model name.", show_default=_DEFAULT_MODEL)] = None,
     calibration: Annotated[
         str | None,
-        typer.Option(help="Model whose measured speed and memory is used.  [default: llama-3.1-8b]"),
+        typer.Option(help="Model whose measured speed and memory is used.", show_default="llama-3.1-8b"),
     ] = None,
-    tensor_parallel: Annotated[int | None, typer.Option(help="GPUs of one server.  [default: 1]")] = None,
-    address: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="First port; 0 takes free ones.  [default: 0]")] = None,
+    tensor_parallel: Annotated[int | None, typer.Option(help="GPUs of one server.", show_default="1")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="First port; 0 takes free ones.", show_default="0")] = None,
     speed: Annotated[
-        float | None, typer.Option(help="Faster than real by this factor.  [default: 1.0]")
+        float | None, typer.Option(help="Faster than real by this factor.", show_default="1.0")
     ] = None,
-    max_num_seqs: Annotated[int | None, typer.Option(help="Sequences in a batch.  [default: 256]")] = None,
+    max_num_seqs: Annotated[
+        int | None, typer.Option(help="Sequences in a batch.", show_default="256")
+    ] = None,
     max_num_batched_tokens: Annotated[
-        int | None, typer.Option(help="Tokens in a step.  [default: 8192]")
+        int | None, typer.Option(help="Tokens in a step.", show_default="8192")
     ] = None,
-    block_size: Annotated[int | None, typer.Option(help="Tokens in a KV block.  [default: 16]")] = None,
+    block_size: Annotated[int | None, typer.Option(help="Tokens in a KV block.", show_default="16")] = None,
     num_gpu_blocks: Annotated[
-        int | None, typer.Option(help="KV blocks of one server.  [default: what fits beside the weights]")
+        int | None, typer.Option(help="KV blocks of one server.", show_default="what fits beside the weights")
     ] = None,
     max_model_len: Annotated[
-        int | None, typer.Option(help="Longest prompt and answer, in tokens.  [default: 131072]")
+        int | None, typer.Option(help="Longest prompt and answer, in tokens.", show_default="131072")
     ] = None,
 ) -> None:
     """Serve simulated vLLM model servers.

@@ -92,7 +92,7 @@ async def _check(paths: tuple[Path, ...], settings: Any, report: Any) -> int:
 
 
 async def _until_told_to_stop(work: Coroutine[Any, Any, int], kill: Callable[[], None]) -> int:
-    """Return the exit status of *work*. The first SIGINT or SIGTERM ends it in good order, the second one at once."""
+    """Return the exit status of *work*. The first SIGINT, SIGTERM or SIGHUP ends it in good order, the second at once."""
     from igw.errors import ConfigError
     from igw.stack.supervisor import PartFailed
 
@@ -108,7 +108,7 @@ async def _until_told_to_stop(work: Coroutine[Any, Any, int], kill: Callable[[],
             kill()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop)
     try:
         return await task

@@ -96,6 +96,11 @@ class Envoy:
         await self._watching
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def admin_address(self) -> str:
         """`ip:port` of its admin interface; known once it has asked for its configuration."""
         return self._admin_path.read_text().strip()

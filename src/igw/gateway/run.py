@@ -54,6 +54,11 @@ class GatewayRunner:
         """Done when Envoy has ended, asked to or not, with its exit code."""
         return self._envoy.exited
 
+    @property
+    def pid(self) -> int:
+        """Envoy's process id."""
+        return self._envoy.pid
+
     def death(self) -> EnvoyExited:
         """Return how Envoy ended, in words; only once *exited* is done."""
         return EnvoyExited(self._envoy.exited.result(), self._envoy.last_lines)

@@ -76,7 +76,11 @@ class RequestMetrics:
 
     @staticmethod
     def _times(children: _Children, stream: bool, outcome: Outcome) -> None:
-        duration, ttft, tokens = outcome.duration_seconds, outcome.ttft_seconds, outcome.usage.completion_tokens
+        duration, ttft, tokens = (
+            outcome.duration_seconds,
+            outcome.ttft_seconds,
+            outcome.usage.completion_tokens,
+        )
         if ttft is not None:
             children.ttft["true" if stream else "false"].observe(ttft)
         if duration is None:

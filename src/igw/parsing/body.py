@@ -35,6 +35,8 @@ class Body(msgspec.Struct):
     cache_salt: str | None = None
 
 
+_NULL = memoryview(b"null")  # a Raw equals nothing, a view of it does
+
 _decode = msgspec.json.Decoder(Body).decode
 
 
@@ -85,4 +87,4 @@ def read(head: Head, body: bytes) -> Request:
 
 
 def _present(raw: msgspec.Raw) -> bool:
-    return len(raw) > 0 and raw != b"null"
+    return len(raw) > 0 and memoryview(raw) != _NULL

@@ -27,7 +27,7 @@ def usage_in(tail: bytes) -> Usage:
     """Return the usage at the end of an answer whose last bytes are *tail*."""
     at = tail.rfind(b'"usage"')
     # `"usage":null` comes with every chunk but the last of some streams; an object is wanted.
-    while at >= 0 and not re.match(rb'"usage"\s*:\s*\{', tail[at:at + 64]):
+    while at >= 0 and not re.match(rb'"usage"\s*:\s*\{', tail[at : at + 64]):
         at = tail.rfind(b'"usage"', 0, at)
     if at < 0:
         return Usage()

@@ -36,7 +36,9 @@ def observed(route: Route, families: Families, requests: RequestMetrics, clock: 
             raise
         seconds.observe(clock() - start)
         endpoint = decision.endpoint
-        attempts.labels("success", models[request.model], endpoint.name, endpoint.namespace, endpoint.port).inc()
+        attempts.labels(
+            "success", models[request.model], endpoint.name, endpoint.namespace, endpoint.port
+        ).inc()
         requests.decided(decision)
         return decision
 
@@ -56,7 +58,9 @@ class State:
         yield from self._of_pools()
         yield from self._of_requests()
         size = GaugeMetricFamily(
-            "llm_d_epp_prefix_indexer_size", "Blocks in the prefix index.", labels=("plugin_name", "plugin_type")
+            "llm_d_epp_prefix_indexer_size",
+            "Blocks in the prefix index.",
+            labels=("plugin_name", "plugin_type"),
         )
         name = "approx-prefix-cache-producer"
         size.add_metric((name, name), self._prefix.statistics().blocks)
@@ -74,7 +78,9 @@ class State:
             labels=("name", "model_server_endpoint"),
         )  # fmt: skip
         inflight = GaugeMetricFamily(
-            "igw_inflight_requests", "Requests of this picker in flight at an endpoint.", labels=("name", "endpoint")
+            "igw_inflight_requests",
+            "Requests of this picker in flight at an endpoint.",
+            labels=("name", "endpoint"),
         )
         for each in columns:
             for row, endpoint in enumerate(each.pool.endpoints):
@@ -86,7 +92,9 @@ class State:
     def _of_requests(self) -> Iterable[Metric]:
         statistics = self._ledger.statistics()
         yield GaugeMetricFamily(
-            "igw_reservations_open", "Requests that were picked for and have not ended.", value=statistics.open
+            "igw_reservations_open",
+            "Requests that were picked for and have not ended.",
+            value=statistics.open,
         )
         running = GaugeMetricFamily(
             "llm_d_epp_request_running", "Requests that were picked for and have not ended.",

@@ -26,7 +26,9 @@ class Pools:
 
     def adopt(self, pools: Mapping[str, Pool]) -> None:
         """Serve exactly *pools* from now on. What is known of endpoints that stay is kept."""
-        before = {endpoint.hostport for columns in self._columns.values() for endpoint in columns.pool.endpoints}
+        before = {
+            endpoint.hostport for columns in self._columns.values() for endpoint in columns.pool.endpoints
+        }
         self._columns = {key: self._adopted(key, pool) for key, pool in pools.items()}
         after = {endpoint.hostport for pool in pools.values() for endpoint in pool.endpoints}
         for hostport in before - after:

@@ -63,7 +63,11 @@ class Router:
     def _columns(self, request: Request) -> Columns:
         columns = self._pools.columns_of(request.head.pool)
         if columns is None:
-            named = f"no pool {request.head.pool!r} here" if request.head.pool else "the gateway named no pool and there is not exactly one"
+            named = (
+                f"no pool {request.head.pool!r} here"
+                if request.head.pool
+                else "the gateway named no pool and there is not exactly one"
+            )
             raise NoEndpoints(named)
         return columns
 
@@ -72,7 +76,9 @@ class Router:
         rows = rows_of(columns, endpoints)
         if rows is None:
             matched = self._prefix.match(blocks)[columns.slots]
-            return Facts(columns.waiting, columns.running, columns.kv_usage, columns.inflight, matched, blocks)
+            return Facts(
+                columns.waiting, columns.running, columns.kv_usage, columns.inflight, matched, blocks
+            )
         return Facts(
             waiting=columns.waiting[rows],
             running=columns.running[rows],
@@ -88,7 +94,8 @@ class Router:
         picked = tuple(endpoints[index] for index in choice.picked)
         decision = Decision(
             id=next(self._ids),
-            request=msgspec.structs.replace(request, prompt=()),  # the body must not live as long as the answer
+            # Without its prompt: the body must not live as long as the answer.
+            request=msgspec.structs.replace(request, prompt=()),
             endpoints=picked,
             blocks=facts.blocks,
             matched_blocks=int(facts.matched_blocks[choice.picked[0]]),

@@ -73,7 +73,9 @@ def _instances(document: Document, plugins: Iterable[_Plugin]) -> dict[str, Any]
             instances[name] = None
             continue
         if plugin.type not in known:
-            raise ConfigError(f"{where}.type", f"there is no plugin type `{plugin.type}`", nearest(plugin.type, known))
+            raise ConfigError(
+                f"{where}.type", f"there is no plugin type `{plugin.type}`", nearest(plugin.type, known)
+            )
         parameters = msgspec.structs.replace(document, source=f"{where}.parameters", body=plugin.parameters)
         instances[name] = decode(parameters, known[plugin.type])
     return instances
@@ -85,7 +87,9 @@ def _profile(where: str, references: Iterable[_Reference], instances: dict[str, 
     for index, reference in enumerate(references):
         name = reference.plugin_ref
         if name not in instances:
-            raise ConfigError(f"{where}[{index}].pluginRef", f"there is no plugin `{name}`", nearest(name, instances))
+            raise ConfigError(
+                f"{where}[{index}].pluginRef", f"there is no plugin `{name}`", nearest(name, instances)
+            )
         plugin = instances[name]
         if hasattr(plugin, "score"):
             scorers.append(Weighted(name, plugin, reference.weight))
@@ -97,4 +101,3 @@ def _profile(where: str, references: Iterable[_Reference], instances: dict[str, 
         # Upstream gives a profile without a picker one that is configured; file order decides which.
         picker = next((plugin for plugin in instances.values() if hasattr(plugin, "pick")), MaxScorePicker())
     return Scheduler(tuple(scorers), picker)
-

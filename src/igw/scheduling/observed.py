@@ -9,7 +9,7 @@ import msgspec
 from igw.facts import Column, Facts
 from igw.request import Request
 from igw.scheduling.api import Picker, Scorer
-from igw.scheduling.scheduler import Scheduler, Weighted
+from igw.scheduling.scheduler import Scheduler
 
 Observe = Callable[[float], None]
 Series = Callable[[str, str, str], Observe]

@@ -23,7 +23,8 @@ log = structlog.get_logger("scraping")
 
 _MISSES = 3
 """Scrapes in a row that must fail before an endpoint is no candidate any more."""
-_SCRAPES_PER_SECOND = 200.0
+_SCRAPES_PER_SECOND = 100.0
+"""Of one pool in all: what scraping may cost is bounded, however large the pool."""
 _IDLE_SECONDS = 1.0
 _QUIET_AFTER_SECONDS = 2.0
 _BLOCK_TOKENS = BLOCK_BYTES // 4
@@ -88,7 +89,9 @@ class Scraper:
                 self._failed += 1
                 if misses == _MISSES:
                     self._columns.fail(endpoint.hostport)
-                    log.warning("endpoint_lost", endpoint=endpoint.hostport, error=str(error) or type(error).__name__)
+                    log.warning(
+                        "endpoint_lost", endpoint=endpoint.hostport, error=str(error) or type(error).__name__
+                    )
             else:
                 self._done += 1
                 restarted = misses >= _MISSES or (report.prefix_queries or 0.0) < queries

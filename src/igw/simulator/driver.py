@@ -41,7 +41,7 @@ class Inbox:
         return taken
 
 
-class _Open:
+class _Underway:
     """A sequence that is under way, and when it was last heard of."""
 
     __slots__ = ("arrived", "first_token", "inbox", "previous_token")
@@ -63,7 +63,7 @@ class Driver:
         self._histograms = histograms
         self._speed = speed
         self._clock = clock
-        self._open: dict[str, _Open] = {}
+        self._underway: dict[str, _Underway] = {}
         self._work = asyncio.Event()
         self.idle = asyncio.Event()
         """Set while the engine has nothing to do."""
@@ -71,13 +71,13 @@ class Driver:
     def submit(self, sequence: Sequence, inbox: Inbox, arrived: float) -> None:
         """Queue *sequence*, which arrived at the server at `arrived`; ValueError as `Engine.submit`."""
         self._engine.submit(sequence, self._clock())
-        self._open[sequence.id] = _Open(inbox, arrived)
+        self._underway[sequence.id] = _Underway(inbox, arrived)
         self.idle.clear()
         self._work.set()
 
     def abort(self, sequence_id: str) -> None:
         """Free the sequence's slot and memory now; nothing happens when it has ended already."""
-        if self._open.pop(sequence_id, None) is not None:
+        if self._underway.pop(sequence_id, None) is not None:
             self._engine.abort(sequence_id)
 
     async def run(self) -> None:
@@ -99,14 +99,14 @@ class Driver:
                 self._deliver(emission, now)
 
     def _deliver(self, emission: Emission, now: float) -> None:
-        open_ = self._open[emission.sequence.id]
+        state = self._underway[emission.sequence.id]
         if emission.total_tokens == 1:
-            self._histograms.time_to_first_token.observe(now - open_.arrived)
-            open_.first_token = now
+            self._histograms.time_to_first_token.observe(now - state.arrived)
+            state.first_token = now
         else:
-            self._histograms.inter_token_latency.observe(now - open_.previous_token)
-        open_.previous_token = now
-        open_.inbox.put(emission)
+            self._histograms.inter_token_latency.observe(now - state.previous_token)
+        state.previous_token = now
+        state.inbox.put(emission)
         if emission.reason:
-            del self._open[emission.sequence.id]
-            self._histograms.finished(emission, open_.arrived, open_.first_token, now)
+            del self._underway[emission.sequence.id]
+            self._histograms.finished(emission, state.arrived, state.first_token, now)

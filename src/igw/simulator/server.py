@@ -9,8 +9,9 @@ import asyncio
 import time
 import uuid
 from array import array
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -63,10 +64,8 @@ class ModelServer:
         try:
             site = web.TCPSite(runner, address, port)
             await site.start()
-            async with asyncio.TaskGroup() as tasks:
-                driving = tasks.create_task(self.driver.run())
+            async with _kept_running(self.driver.run()):
                 yield runner.addresses[0][1]
-                driving.cancel()
         finally:
             await runner.cleanup()
 
@@ -256,6 +255,27 @@ class _Answering:
 
     def _endings(self) -> list[tuple[Choice, Emission]]:
         return [(choice, self._ended[key]) for key, choice in self._choices.items()]
+
+
+@asynccontextmanager
+async def _kept_running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run *work* while the context is open; its failure ends the body and is raised as it is.
+
+    A task group would do the same, but wrap whatever the body raises in an exception group.
+    """
+    owner = asyncio.current_task()
+    if owner is None:
+        raise RuntimeError("a server runs inside a task")
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda ended: None if ended.cancelled() else owner.cancel())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled() and (error := task.exception()):
+            owner.uncancel()
+            raise error
 
 
 def _json(body: bytes, status: int = 200) -> web.Response:

@@ -6,8 +6,9 @@ Their order is in `local`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,30 +61,35 @@ class Envoy:
 
     async def start(self) -> Mapping[str, Any]:
         """Return `listeners` (name -> address) and the `admin` address, once Envoy has taken all of it."""
-        try:
+        with _death_told(self.name):
             await self._runner.start()  # leaves nothing behind when it fails
-        except EnvoyExited as error:
-            raise PartFailed(self.name, str(error)) from error
         self._is_up = True
         return {"listeners": dict(self._runner.addresses), "admin": self._runner.admin_address}
 
     async def update(self, manifests: Manifests) -> None:
         """Serve *manifests* from now on; `ConfigError` when Envoy will not, and then nothing has changed."""
-        await self._runner.update(manifests)
+        with _death_told(self.name):
+            await self._runner.update(manifests)
 
     async def ended(self) -> Ended:
-        """Return Envoy's end."""
-        return Ended(self.name, await asyncio.shield(self._runner.exited), self._runner.last_lines)
+        """Return Envoy's end; what it logged before has been passed on already."""
+        return Ended(self.name, await asyncio.shield(self._runner.exited))
 
     async def stop(self) -> None:
-        """Stop Envoy and what configures it; the runner bounds the time that takes."""
+        """Stop Envoy and what configures it."""
         if self._is_up:
             await self._runner.stop()
 
     def kill(self) -> None:
-        """Kill Envoy."""
-        if self._is_up:
-            self._runner.kill()
+        """Do nothing: the runner kills an Envoy that does not stop within seconds, and the kernel one we leave."""
+
+
+@contextlib.contextmanager
+def _death_told(name: str) -> Iterator[None]:
+    try:
+        yield
+    except EnvoyExited as error:
+        raise PartFailed(name, str(error)) from error
 
 
 def _igw(*arguments: str) -> list[str]:

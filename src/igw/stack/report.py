@@ -87,7 +87,7 @@ class Report:
         self._print("✔ the edited files are in force")
 
     def _up(self, name: str, where: str) -> None:
-        self._out.print(f"[green]✔[/] {name:<16}{escape(where)}", soft_wrap=True, highlight=False)
+        self._out.print(f"[green]✔[/] {name:<17}{escape(where)}", soft_wrap=True, highlight=False)
 
     def _print(self, text: str) -> None:
         self._out.print(text, soft_wrap=True, highlight=False, markup=False)

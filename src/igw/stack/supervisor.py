@@ -40,8 +40,6 @@ class PartFailed(Exception):
     def __init__(self, name: str, problem: str, last_lines: tuple[str, ...] = ()) -> None:
         said = "".join(f"\n  {line}" for line in last_lines)
         super().__init__(f"{name}: {problem}" + (f"; its last lines:{said}" if said else ""))
-        self.name = name
-        self.last_lines = last_lines
 
     @classmethod
     def of(cls, ended: Ended, *, before_ready: bool = False) -> PartFailed:

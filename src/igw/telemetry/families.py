@@ -6,11 +6,10 @@ What is written when is decided by the rooms' wrappers; gauges that can be read 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
-
-from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from igw.telemetry.recording import Counter, Histogram
 
 _GENERAL = (.005, .025, .05, .1, .2, .4, .6, .8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60, 120, 180,
             240, 300, 360, 480, 600, 900, 1200, 1800, 2700, 3600)  # fmt: skip
@@ -29,8 +28,6 @@ _RATIO = tuple(step / 10 for step in range(11))
 
 _REQUEST = ("model_name", "target_model_name", "fairness_id", "priority")
 
-T = TypeVar("T")
-
 
 class Families:
     """The families of one process, in a registry of their own."""
@@ -39,17 +36,24 @@ class Families:
         self.registry = CollectorRegistry()
 
         def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
-            return Counter(name, text, labels, registry=self.registry)
+            return Counter(name, text, labels, self.registry)
 
-        def histogram(name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
-            return Histogram(name, text, labels, registry=self.registry, buckets=tuple(buckets))
+        def histogram(
+            name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()
+        ) -> Histogram:
+            return Histogram(name, text, labels, buckets, self.registry)
 
-        self.request_total = counter("llm_d_epp_request_total", "Requests that were given an endpoint.", _REQUEST)
+        self.request_total = counter(
+            "llm_d_epp_request_total", "Requests that were given an endpoint.", _REQUEST
+        )
         self.request_error_total = counter(
             "llm_d_epp_request_error_total", "Requests that ended in an error.", (*_REQUEST, "error_code")
         )
         self.request_duration_seconds = histogram(
-            "llm_d_epp_request_duration_seconds", "From the request to the end of its answer.", _GENERAL, _REQUEST
+            "llm_d_epp_request_duration_seconds",
+            "From the request to the end of its answer.",
+            _GENERAL,
+            _REQUEST,
         )
         self.request_ttft_seconds = histogram(
             "llm_d_epp_request_ttft_seconds", "From the request to the first byte of its answer's body.",
@@ -72,7 +76,10 @@ class Families:
             "llm_d_epp_request_input_tokens", "Prompt tokens, as the model server counted.", _TOKENS, _REQUEST
         )
         self.request_output_tokens = histogram(
-            "llm_d_epp_request_output_tokens", "Output tokens, as the model server counted.", _OUTPUT_TOKENS, _REQUEST
+            "llm_d_epp_request_output_tokens",
+            "Output tokens, as the model server counted.",
+            _OUTPUT_TOKENS,
+            _REQUEST,
         )
         self.request_cached_tokens = histogram(
             "llm_d_epp_request_cached_tokens", "Prompt tokens found in a prefix cache.", _TOKENS, _REQUEST
@@ -97,7 +104,8 @@ class Families:
             _RATIO, ("plugin_name", "plugin_type"),
         )  # fmt: skip
         self.reservations_expired_total = counter(
-            "igw_reservations_expired_total", "Reservations that ended by deadline because nobody told their end."
+            "igw_reservations_expired_total",
+            "Reservations that ended by deadline because nobody told their end.",
         )
         self.config_reloads_total = counter(
             "igw_config_reloads_total", "Edits of watched files, by result (applied, refused).", ("result",)

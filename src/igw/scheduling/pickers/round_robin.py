@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import msgspec
@@ -12,13 +12,15 @@ from igw.facts import Column
 from igw.scheduling.api import Picker
 
 
-class RoundRobinPicker(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+class RoundRobinPicker(msgspec.Struct, dict=True, forbid_unknown_fields=True, rename="camel"):
     """Takes candidates in turn, in pool order. Owner of its turn."""
 
     type: ClassVar[str] = "round-robin-picker"
 
     max_num_of_endpoints: int = 1
-    _turn: Iterator[int] = msgspec.field(default_factory=itertools.count, name="-turn")
+
+    def __post_init__(self) -> None:
+        self._turn = itertools.count()  # no field: what is a field is a parameter
 
     def pick(self, totals: Column, /) -> Sequence[int]:
         """Return the candidate whose turn it is, then those after it."""

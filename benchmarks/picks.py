@@ -1,0 +1,112 @@
+"""One pick, and one body, by themselves.
+
+A pick: facts gathered (hashing a 4 KB prompt, looking 15 blocks up), four scorers, the picker, the reservation, the index entry, with plugins
+timed as in production; then its outcome, so that nothing piles up. A body: decoding for routing, and hashing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from igw.endpoint import Endpoint, Pool
+from igw.outcomes.ledger import Ledger
+from igw.outcomes.outcome import End, Outcome
+from igw.parsing.body import read
+from igw.prefix.hashing import block_hashes
+from igw.prefix.index import PrefixIndex
+from igw.request import Head, Request
+from igw.routing.pools import Pools
+from igw.routing.router import Router
+from igw.scheduling import builtin
+from igw.scheduling.observed import observed
+from igw.telemetry.families import Families
+
+SIZES = (4, 16, 100, 1_000)
+_ROUNDS = 7
+
+
+def best(work: Callable[[], Any], times: int) -> float:
+    """Return microseconds per call: the best of several rounds, which noise can only make worse."""
+    rounds = []
+    for _ in range(_ROUNDS):
+        start = time.process_time()
+        for _ in range(times):
+            work()
+        rounds.append((time.process_time() - start) / times * 1e6)
+    return min(rounds)
+
+
+def chat(prompt_bytes: int, group: int = 0, number: int = 0) -> bytes:
+    """Return a chat body whose first three quarters are shared by its group."""
+    text = f"group {group} ".ljust(16) * (prompt_bytes * 3 // 64) + f"request {number} ".ljust(16) * (prompt_bytes // 64)
+    body = {"model": "m", "stream": False, "messages": [{"role": "user", "content": text}]}
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def request_of(body: bytes) -> Request:
+    """Return the request that a gateway's chat with *body* becomes."""
+    head = Head("/v1/chat/completions", "POST", {}, pool="default/p")
+    return read(head, body)
+
+
+def router_of(size: int) -> tuple[Router, Ledger]:
+    """Return a router over one pool of *size* endpoints that report different loads."""
+    prefix, ledger, families = PrefixIndex(), Ledger(600.0), Families()
+    pools = Pools(prefix, ledger)
+    endpoints = tuple(Endpoint.at(f"10.0.{row // 250}.{row % 250}", 8000) for row in range(size))
+    pools.adopt({"default/p": Pool("p", "default", endpoints)})
+    (columns,) = pools.all()
+    random = np.random.default_rng(1)
+    for endpoint in endpoints:
+        columns.report(endpoint.hostport, float(random.integers(0, 9)), float(random.integers(0, 60)), random.random())
+    scheduler = observed(
+        builtin.default(),
+        lambda point, kind, name: families.plugin_duration_seconds.labels(point, kind, name).observe,
+        time.perf_counter,
+    )
+    return Router(pools, prefix, ledger, scheduler, time.monotonic), ledger
+
+
+def pick_microseconds(size: int) -> float:
+    """Measure one pick in a pool of *size*."""
+    router, ledger = router_of(size)
+    requests = [request_of(chat(4_000, group=number % 16, number=number)) for number in range(64)]
+    done = Outcome(End.COMPLETE, status=200)
+
+    async def all_of_them() -> None:
+        for request in requests:
+            decision = await router.route(request)
+            ledger.close(decision.id, done)
+
+    loop = asyncio.new_event_loop()
+    try:
+        return best(lambda: loop.run_until_complete(all_of_them()), 20) / len(requests)
+    finally:
+        loop.close()
+
+
+def picks() -> list[dict[str, Any]]:
+    """Measure a pick at every pool size."""
+    return [{"endpoints": size, "pick_us": pick_microseconds(size)} for size in SIZES]
+
+
+def bodies() -> list[dict[str, Any]]:
+    """Measure reading and hashing a small and a large body."""
+    rows = []
+    for size in (4_000, 220_000):
+        body = chat(size)
+        request = request_of(body)
+        rows.append(
+            {
+                "bytes": len(body),
+                "read_us": best(lambda body=body: request_of(body), 300),  # type: ignore[misc]
+                "hash_us": best(lambda request=request: block_hashes(request.seed, request.prompt), 300),  # type: ignore[misc]
+            }
+        )
+    return rows

@@ -1,0 +1,219 @@
+"""Bodies -> requests: tables per API, what is refused and how, and the law that makes conversations share prefixes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igw.errors import BadRequest
+from igw.parsing.body import first, read
+from igw.prefix.hashing import block_hashes
+from igw.request import Head, Request
+
+CHAT = "/v1/chat/completions"
+
+
+def head(path: str = CHAT, method: str = "POST", **headers: str) -> Head:
+    """Return a head; underscores in header names stand for hyphens."""
+    return Head(path, method, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def text(request: Request) -> bytes:
+    """Return the prompt as one text."""
+    return b"".join(bytes(part) for part in request.prompt)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "prompt"),
+    [
+        (CHAT, b'{"model":"m","messages":[{"role":"user","content":"hi"}]}', b'[{"role":"user","content":"hi"}'),
+        (CHAT, b'{"model":"m","messages":[1],"tools":[2]}', b"[2[1"),
+        ("/v1/completions", b'{"model":"m","prompt":"once upon"}', b'"once upon'),
+        ("/v1/completions", b'{"model":"m","prompt":[1,22,333]}', b"[1,22,333"),
+        ("/v1/completions", b'{"model":"m","prompt":["a","b"]}', b'["a","b"'),
+        ("/v1/responses", b'{"input":"q","model":"m"}', b'"q'),
+        ("/v1/responses", b'{"input":[3],"tools":[2],"instructions":"be kind","model":"m"}', b'"be kind[2[3'),
+        ("/v1/embeddings", b'{"model":"m","input":["a","b"]}', b'["a","b"'),
+        ("/v1/messages", b'{"model":"m","messages":[3],"system":"s","tools":[1],"max_tokens":9}', b'[1"s[3'),
+        ("/v1/messages", b'{"model":"m","messages":[3],"system":[{"type":"text"}]}', b'[{"type":"text"}[3'),
+        (CHAT, b'{"model":"m","messages":[1],"tools":null}', b"[1"),
+        (CHAT, b' { "model" : "m" , "messages" : [ 1 ] , "other" : {"messages":[7]} } ', b"[ 1 "),
+        (CHAT, b'{"model":"m","messages":[1],"prompt":"not of this API"}', b"[1"),
+    ],
+)
+def test_each_api_has_its_prompt(path: str, body: bytes, prompt: bytes) -> None:
+    """What rarely changes comes first, without the byte that closes each part, wherever it stood in the body."""
+    request = read(head(path), body)
+    assert text(request) == prompt
+    assert request.prompt_bytes == len(prompt)
+    assert request.model == "m"
+    assert request.body_bytes == len(body)
+
+
+@pytest.mark.parametrize(
+    ("fields", "stream", "max_tokens"),
+    [
+        ({}, False, None),
+        ({"stream": True, "max_tokens": 5}, True, 5),
+        ({"stream": False, "max_completion_tokens": 7, "max_tokens": 5}, False, 7),
+        ({"stream": None, "max_tokens": None, "max_output_tokens": 9}, False, 9),
+    ],
+)
+def test_streaming_and_token_limits_are_read(fields: dict[str, Any], stream: bool, max_tokens: int | None) -> None:
+    """The newer name of a limit wins over the older; null is the same as absent."""
+    request = read(head(), json.dumps({"model": "m", "messages": [1], **fields}).encode())
+    assert (request.stream, request.max_tokens) == (stream, max_tokens)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "not a valid chat/completions request"),
+        (b"{", "not a valid chat/completions request"),
+        (b"hello", "not a valid chat/completions request"),
+        (b"[]", "Expected `object`, got `array`"),
+        (b"null", "Expected `object`, got `null`"),
+        (b'{"model":"m","messages":[1]} tail', "trailing characters"),
+        (b'{"model":"m","messages":[1}', "not a valid chat/completions request"),
+        (b'{"messages":[1]}', "model not found"),
+        (b'{"model":null,"messages":[1]}', "model not found"),
+        (b'{"model":"","messages":[1]}', "model not found"),
+        (b'{"model":7,"messages":[1]}', r"Expected `str \| null`, got `int` - at `\$.model`"),
+        (b'{"model":"m","messages":[1],"stream":"yes"}', r"at `\$.stream`"),
+        (b'{"model":"m","messages":[1],"max_tokens":"many"}', r"at `\$.max_tokens`"),
+        (b'{"model":"m","messages":[1],"cache_salt":5}', r"at `\$.cache_salt`"),
+        (b'{"model":"m"}', "`messages` not found"),
+        (b'{"model":"m","messages":null}', "`messages` not found"),
+        (b'{"model":"m","prompt":"p"}', "`messages` not found in request body; chat/completions needs it"),
+        (b'{"model":"\xff","messages":[1]}', "utf-8"),
+        (b'{"model":"\\ud800","messages":[1]}', "surrogate"),
+        (b'\xef\xbb\xbf{"model":"m","messages":[1]}', "not a valid chat/completions request"),
+        (b'{"model":"m","messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+        (b'{"model":"m","x":' + b'{"a":' * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_cannot_be_understood_is_the_clients_fault(body: bytes, said: str) -> None:
+    """Every such body is a 400 with one sentence; none of them is an error of ours."""
+    with pytest.raises(BadRequest, match=said) as caught:
+        read(head(), body)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "missing"),
+    [("/v1/completions", "prompt"), ("/v1/responses", "input"), ("/v1/embeddings", "input"), ("/v1/messages", "messages")],
+)
+def test_every_api_names_the_field_it_misses(path: str, missing: str) -> None:
+    """The sentence says which field, so that the client can add it."""
+    with pytest.raises(BadRequest, match=f"`{missing}` not found"):
+        read(head(path), b'{"model":"m"}')
+
+
+@given(st.binary(max_size=200))
+def test_no_body_makes_the_reader_fall_over(body: bytes) -> None:
+    """Law: any bytes are either a request or the client's fault."""
+    try:
+        request = read(head(), body)
+    except BadRequest:
+        return
+    assert request.model
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "body"),
+    [
+        ("/v1/models", "GET", b""),
+        ("/v1/audio/transcriptions", "POST", b"\x00\x01 not JSON"),
+        ("/v1/responses", "GET", b""),
+        ("", "POST", b"{}"),
+    ],
+)
+def test_requests_of_no_api_are_not_read(path: str, method: str, body: bytes) -> None:
+    """They are balanced all the same, with what the headers say."""
+    request = read(head(path, method, x_llm_d_inference_fairness_id="team"), body)
+    assert (request.model, request.prompt, request.prompt_bytes) == ("", (), 0)
+    assert (request.fairness_id, request.body_bytes) == ("team", len(body))
+
+
+def test_a_post_without_a_body_is_refused() -> None:
+    """An API that needs a body does not get balanced without one."""
+    with pytest.raises(BadRequest):
+        read(head(CHAT, "POST"), b"")
+
+
+@pytest.mark.parametrize(
+    ("headers", "fairness_id", "objective"),
+    [
+        ({}, "", ""),
+        ({"x_gateway_inference_fairness_id": "old", "x_gateway_inference_objective": "o"}, "old", "o"),
+        ({"x_llm_d_inference_fairness_id": "new", "x_gateway_inference_fairness_id": "old"}, "new", ""),
+        ({"x_llm_d_inference_fairness_id": "", "x_gateway_inference_fairness_id": "old"}, "old", ""),
+        ({"x_llm_d_inference_objective": "new", "x_gateway_inference_objective": "old"}, "", "new"),
+    ],
+)
+def test_the_newer_header_wins_over_its_alias(headers: dict[str, str], fairness_id: str, objective: str) -> None:
+    """Both names of upstream are understood; an empty one counts as absent."""
+    request = read(head(**headers), b'{"model":"m","messages":[1]}')
+    assert (request.fairness_id, request.objective) == (fairness_id, objective)
+
+
+def test_the_first_header_that_is_there_counts() -> None:
+    """None of them is an empty string."""
+    assert first({"b": "2", "a": "1"}, ("a", "b")) == "1"
+    assert first({"b": "2"}, ("a", "b")) == "2"
+    assert first({}, ("a", "b")) == ""
+
+
+def test_the_prompt_is_a_view_of_the_body() -> None:
+    """Reading copies nothing: each part lies inside the bytes that came."""
+    body = b'{"model":"m","tools":[2],"messages":[{"role":"user","content":"hello"}]}'
+    start = np.frombuffer(body, dtype=np.uint8).ctypes.data
+    for part in read(head(), body).prompt:
+        offset = np.frombuffer(part, dtype=np.uint8).ctypes.data - start
+        assert 0 <= offset < len(body)
+        assert body[offset : offset + part.nbytes] == bytes(part)
+
+
+def test_a_prefix_is_shared_within_one_model_and_one_salt() -> None:
+    """Adapters have caches of their own, and so has who salts; the two cannot be confused."""
+
+    def seed(**fields: str) -> bytes:
+        return read(head(), json.dumps({"messages": [1], **fields}).encode()).seed
+
+    seeds = {seed(model="a"), seed(model="b"), seed(model="a", cache_salt="s"), seed(model="as")}
+    assert len(seeds) == 4
+    assert seed(model="a") == seed(model="a", cache_salt="")
+
+
+message = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant"]), "content": st.text(max_size=400)})
+
+
+@given(
+    conversation=st.lists(message, min_size=1, max_size=6),
+    more=st.lists(message, min_size=1, max_size=4),
+    tools=st.none() | st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=300), max_size=3), max_size=2),
+    separators=st.sampled_from([(",", ":"), (", ", ": ")]),
+    ascii_only=st.booleans(),
+)
+def test_a_longer_conversation_extends_the_shorter_one(
+    conversation: list[dict[str, str]],
+    more: list[dict[str, str]],
+    tools: list[dict[str, str]] | None,
+    separators: tuple[str, str],
+    ascii_only: bool,
+) -> None:
+    """Law: with turns appended, the same client's next request begins with every block of the one before."""
+
+    def hashes(messages: list[dict[str, str]]) -> list[int]:
+        fields = {"model": "m", "messages": messages, "tools": tools, "stream": True}
+        body = json.dumps(fields, separators=separators, ensure_ascii=ascii_only)
+        request = read(head(), body.encode("utf-8", "replace"))
+        return block_hashes(request.seed, request.prompt)
+
+    shorter, longer = hashes(conversation), hashes(conversation + more)
+    assert longer[: len(shorter)] == shorter

@@ -1,0 +1,271 @@
+"""The prefix index against a naive model, its bounds in memory, what it forgets first and what it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from igw.prefix.index import DEFAULT_CAPACITY, MIN_CAPACITY, PrefixIndex, PrefixStatistics
+
+
+def filled(**blocks: int) -> PrefixIndex:
+    """Return an index in which each named endpoint holds the first so many of the blocks 0, 1, 2..."""
+    index = PrefixIndex()
+    for name, count in blocks.items():
+        index.record(index.slot(name), range(count))
+    return index
+
+
+def matches(index: PrefixIndex, blocks: Sequence[int]) -> dict[str, int]:
+    """Return the match of every endpoint called `a` to `d` that is known."""
+    matched = index.match(blocks)
+    return {name: int(matched[slot]) for name in "abcd" if (slot := index.slot_of(name)) is not None}
+
+
+def test_an_empty_index_matches_nothing() -> None:
+    """There is not even a slot."""
+    assert PrefixIndex().match([1, 2, 3]).tolist() == []
+    assert PrefixIndex().statistics() == PrefixStatistics(blocks=0, entries=0)
+
+
+def test_the_match_is_the_leading_run_of_each() -> None:
+    """All endpoints are answered at once, in slot order."""
+    index = filled(a=3, b=5, c=0)
+    assert matches(index, range(8)) == {"a": 3, "b": 5, "c": 0}
+    assert matches(index, range(2)) == {"a": 2, "b": 2, "c": 0}
+    assert matches(index, []) == {"a": 0, "b": 0, "c": 0}
+
+
+def test_a_gap_ends_the_match() -> None:
+    """Who misses an early block cannot use the later ones, whatever others hold."""
+    index = filled(a=4, b=4)
+    index.forget(index.slot("b"), [1])
+    assert matches(index, range(4)) == {"a": 4, "b": 1}
+    index.forget(index.slot("b"), [0])
+    assert matches(index, range(4)) == {"a": 4, "b": 0}
+
+
+def test_more_endpoints_than_bits_in_a_word_are_told_apart() -> None:
+    """Sets of endpoints have no fixed width."""
+    index = PrefixIndex()
+    for number in range(150):
+        index.record(index.slot(f"e{number}"), range(number % 7))
+    assert index.match(range(10)).tolist() == [number % 7 for number in range(150)]
+
+
+def test_a_slot_is_found_only_for_a_known_endpoint() -> None:
+    """Asking does not make one."""
+    index = PrefixIndex()
+    assert index.slot_of("a") is None
+    assert index.slot_of("a") is None
+    slot = index.slot("a")
+    assert index.slot("a") == index.slot_of("a") == slot
+
+
+def test_a_reused_slot_inherits_nothing() -> None:
+    """Neither the blocks nor the learnt size of who had it before."""
+    index = filled(a=100)
+    slot = index.slot("a")
+    index.resize(slot, MIN_CAPACITY)
+    index.remove("a")
+    assert index.slot_of("a") is None
+    assert index.statistics() == PrefixStatistics(blocks=0, entries=0)
+    assert index.slot("b") == slot
+    assert matches(index, range(5)) == {"b": 0}
+    index.record(slot, range(1000))
+    assert matches(index, range(1000)) == {"b": 1000}
+
+
+def test_removing_a_stranger_does_nothing() -> None:
+    """An endpoint may leave that was never served."""
+    index = filled(a=3)
+    index.remove("z")
+    assert matches(index, range(3)) == {"a": 3}
+
+
+def test_a_restarted_endpoint_holds_nothing_and_keeps_its_slot() -> None:
+    """Others are not touched."""
+    index = filled(a=5, b=5)
+    slot = index.slot("a")
+    index.forget(slot)
+    assert matches(index, range(5)) == {"a": 0, "b": 5}
+    assert index.slot_of("a") == slot
+    assert index.statistics() == PrefixStatistics(blocks=5, entries=5)
+
+
+def test_tails_are_forgotten_before_heads() -> None:
+    """A head that others share is worth most; a tail without its head is worth nothing."""
+    index = PrefixIndex()
+    slot = index.slot("a")
+    index.resize(slot, MIN_CAPACITY)
+    index.record(slot, range(1000, 1040))
+    index.record(slot, range(50))
+    assert matches(index, range(50)) == {"a": 50}
+    assert matches(index, range(1000, 1040)) == {"a": MIN_CAPACITY - 50}
+
+
+def test_recording_again_makes_a_prefix_young() -> None:
+    """What is used is not what is forgotten."""
+    index = PrefixIndex()
+    slot = index.slot("a")
+    index.resize(slot, MIN_CAPACITY)
+    index.record(slot, range(100, 132))
+    index.record(slot, range(200, 232))
+    index.record(slot, range(100, 132))
+    index.record(slot, range(300, 332))
+    assert matches(index, range(100, 132)) == {"a": 32}
+    assert matches(index, range(200, 232)) == {"a": 0}
+
+
+def test_a_prompt_longer_than_the_cache_leaves_its_head() -> None:
+    """And leaks nothing: what was not kept is in no table."""
+    index = PrefixIndex()
+    slot = index.slot("a")
+    index.resize(slot, MIN_CAPACITY)
+    index.record(slot, range(1000))
+    assert matches(index, range(1000)) == {"a": MIN_CAPACITY}
+    assert index.statistics() == PrefixStatistics(blocks=MIN_CAPACITY, entries=MIN_CAPACITY)
+    index.remove("a")
+    assert index.statistics() == PrefixStatistics(blocks=0, entries=0)
+
+
+@pytest.mark.parametrize(("told", "held"), [(200, 200), (5000, 1000), (3, MIN_CAPACITY), (0, MIN_CAPACITY)])
+def test_the_size_an_engine_tells_is_the_size_we_believe_in(told: int, held: int) -> None:
+    """At once, in both directions, and never less than the least."""
+    index = filled(a=1000)
+    index.resize(index.slot("a"), told)
+    assert index.statistics().entries == held
+
+
+def test_memory_is_shared_by_all_endpoints() -> None:
+    """However many endpoints come, the index does not grow over its bound."""
+    index = PrefixIndex(max_entries=1000)
+    for number in range(10):
+        slot = index.slot(f"e{number}")
+        index.record(slot, range(number * 5000, number * 5000 + 1000))
+        assert index.statistics().entries <= 1000
+    index.resize(index.slot("e0"), 100_000)
+    index.record(index.slot("e0"), range(1000))
+    assert index.statistics().entries <= 1000
+
+
+def held_by(index: PrefixIndex, name: str) -> int:
+    """Return how much *name* can hold, by making it hold as much as it can."""
+    index.record(index.slot(name), range(10**6, 10**6 + DEFAULT_CAPACITY + 1000))
+    return index.statistics().entries
+
+
+def test_broken_beliefs_shrink_what_an_endpoint_is_believed_to_hold() -> None:
+    """An engine that forgot sooner than we did holds less than its size says."""
+    index = PrefixIndex()
+    slot = index.slot("a")
+    index.resize(slot, 1000)
+    index.correct(slot, believed=10, actual=0)
+    assert held_by(index, "a") == 900
+    for _ in range(100):
+        index.correct(slot, believed=10, actual=0)
+    assert held_by(index, "a") == MIN_CAPACITY
+
+
+def test_beliefs_that_come_true_restore_the_size_but_no_more() -> None:
+    """Slowly up, quickly down; the engine's own size is the limit, and repeating it forgets nothing learnt."""
+    index = PrefixIndex()
+    slot = index.slot("a")
+    index.resize(slot, 1000)
+    index.correct(slot, believed=10, actual=0)
+    index.resize(slot, 1000)
+    index.correct(slot, believed=10, actual=10)
+    assert held_by(index, "a") == 911
+    for _ in range(20):
+        index.correct(slot, believed=10, actual=10)
+    assert held_by(index, "a") == 1000
+
+
+@pytest.mark.parametrize(("believed", "actual"), [(0, 0), (10, 5), (10, 30), (1, 0)])
+def test_small_errors_do_not_shrink_it(believed: int, actual: int) -> None:
+    """Token counts and our blocks are only roughly the same unit: half of what was believed will do."""
+    index = PrefixIndex()
+    slot = index.slot("a")
+    index.resize(slot, 1000)
+    index.correct(slot, believed, actual)
+    assert held_by(index, "a") == 1000
+
+
+names = st.sampled_from("abcd")
+prefix = st.integers(0, 3).flatmap(lambda family: st.integers(0, 60).map(lambda n: range(family * 100, family * 100 + n)))
+
+
+class AgainstNaiveModel(RuleBasedStateMachine):
+    """The index and one ordered list of blocks per endpoint, put through the same steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.index = PrefixIndex()
+        self.held: dict[str, list[int]] = {}
+        self.capacity: dict[str, int] = {}
+
+    def _trim(self, name: str) -> None:
+        while len(self.held[name]) > self.capacity[name]:
+            self.held[name].pop(0)
+
+    @rule(name=names)
+    def come(self, name: str) -> None:
+        self.index.slot(name)
+        self.held.setdefault(name, [])
+        self.capacity.setdefault(name, DEFAULT_CAPACITY)
+
+    @rule(name=names)
+    def leave(self, name: str) -> None:
+        self.index.remove(name)
+        self.held.pop(name, None)
+        self.capacity.pop(name, None)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), blocks=prefix)
+    def record(self, data: st.DataObject, blocks: range) -> None:
+        name = data.draw(st.sampled_from(sorted(self.held)))
+        self.index.record(self.index.slot(name), blocks)
+        self.held[name] = [block for block in self.held[name] if block not in blocks] + list(reversed(blocks))
+        self._trim(name)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), blocks=st.none() | prefix)
+    def forget(self, data: st.DataObject, blocks: range | None) -> None:
+        name = data.draw(st.sampled_from(sorted(self.held)))
+        self.index.forget(self.index.slot(name), blocks)
+        self.held[name] = [] if blocks is None else [block for block in self.held[name] if block not in blocks]
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), blocks=st.integers(0, 150))
+    def resize(self, data: st.DataObject, blocks: int) -> None:
+        name = data.draw(st.sampled_from(sorted(self.held)))
+        self.index.resize(self.index.slot(name), blocks)
+        self.capacity[name] = max(MIN_CAPACITY, blocks)
+        self._trim(name)
+
+    @invariant()
+    def the_match_is_the_longest_leading_run(self) -> None:
+        for family in range(4):
+            asked = range(family * 100, family * 100 + 60)
+            matched = self.index.match(asked)
+            for name, held in self.held.items():
+                slot = self.index.slot_of(name)
+                assert slot is not None
+                run = next((depth for depth, block in enumerate(asked) if block not in held), len(asked))
+                assert matched[slot] == run
+
+    @invariant()
+    def holders_and_lists_agree(self) -> None:
+        entries = sum(len(held) for held in self.held.values())
+        blocks = len({block for held in self.held.values() for block in held})
+        assert self.index.statistics() == PrefixStatistics(blocks=blocks, entries=entries)
+        slots = [self.index.slot_of(name) for name in self.held]
+        assert len(set(slots)) == len(slots)
+
+
+AgainstNaiveModel.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAgainstNaiveModel = AgainstNaiveModel.TestCase

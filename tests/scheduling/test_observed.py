@@ -1,0 +1,86 @@
+"""Timed plugins: they decide as before, and every call is told once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from igw.facts import Column, Facts
+from igw.request import Head, Request
+from igw.scheduling.observed import Observe, observed
+from igw.scheduling.pickers.max_score import MaxScorePicker
+from igw.scheduling.scheduler import Scheduler, Weighted
+from igw.scheduling.scorers.active_request import ActiveRequestScorer
+from igw.scheduling.scorers.queue import QueueScorer
+
+REQUEST = Request(Head("/", "GET", {}))
+FACTS = Facts(np.array([3.0, 1.0]), np.zeros(2), np.zeros(2), np.array([0.0, 1.0]), np.zeros(2))
+
+
+class Book:
+    """Notes the seconds of each series."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[tuple[str, str, str], list[float]] = {}
+
+    def series(self, point: str, kind: str, name: str) -> Observe:
+        """Return where the seconds of one plugin are written."""
+        return self.seconds.setdefault((point, kind, name), []).append
+
+
+class Failing:
+    """A plugin that always fails."""
+
+    type = "failing"
+
+    def score(self, _request: Request, _facts: Facts, /) -> Column:
+        """Fail."""
+        raise RuntimeError("no score")
+
+    def pick(self, _totals: Column, /) -> Sequence[int]:
+        """Fail."""
+        raise RuntimeError("no pick")
+
+
+def test_a_timed_scheduler_decides_as_the_plain_one() -> None:
+    """Same picks, same scores, same names and weights."""
+    plain = Scheduler((Weighted("q", QueueScorer(), 2), Weighted("a", ActiveRequestScorer(), 0.5)), MaxScorePicker(2))
+    timed = observed(plain, Book().series, lambda: 0.0)
+    one, other = plain.pick(REQUEST, FACTS), timed.pick(REQUEST, FACTS)
+    assert one.picked == other.picked
+    assert {name: column.tolist() for name, column in one.scores.items()} == {
+        name: column.tolist() for name, column in other.scores.items()
+    }
+    assert [(weighted.name, weighted.weight, weighted.scorer.type) for weighted in timed.scorers] == [
+        ("q", 2, "queue-scorer"),
+        ("a", 0.5, "active-request-scorer"),
+    ]
+    assert timed.picker.type == "max-score-picker"
+
+
+def test_every_call_is_told_once_under_the_plugins_name() -> None:
+    """Extension point, type and name make the series; the seconds are the clock's."""
+    book, ticks = Book(), itertools.count()
+    timed = observed(
+        Scheduler((Weighted("mine", QueueScorer(), 1),), MaxScorePicker()), book.series, lambda: float(next(ticks))
+    )
+    timed.pick(REQUEST, FACTS)
+    timed.pick(REQUEST, FACTS)
+    assert book.seconds == {
+        ("Scorer", "queue-scorer", "mine"): [1.0, 1.0],
+        ("Picker", "max-score-picker", "max-score-picker"): [1.0, 1.0],
+    }
+
+
+def test_a_call_that_fails_is_told_too_and_fails_as_before() -> None:
+    """The wrapper hides no error."""
+    book = Book()
+    timed = observed(Scheduler((Weighted("f", Failing(), 1),), Failing()), book.series, lambda: 0.0)
+    with pytest.raises(RuntimeError, match="no score"):
+        timed.pick(REQUEST, FACTS)
+    with pytest.raises(RuntimeError, match="no pick"):
+        timed.picker.pick(np.zeros(2))
+    assert book.seconds == {("Scorer", "failing", "f"): [0.0], ("Picker", "failing", "failing"): [0.0]}

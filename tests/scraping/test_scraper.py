@@ -1,0 +1,294 @@
+"""Scraping real servers on loopback: what they say, when they die, restart, come back and leave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from igw.columns import Columns
+from igw.endpoint import Endpoint, Pool
+from igw.prefix.index import MIN_CAPACITY, PrefixIndex
+from igw.scraping.scraper import Scraper
+
+PAGE = """\
+vllm:num_requests_waiting {waiting}
+vllm:num_requests_running 2
+vllm:kv_cache_usage_perc 0.5
+vllm:prefix_cache_queries_total {queries}
+vllm:cache_config_info{{block_size="32",num_gpu_blocks="{blocks}"}} 1
+"""
+
+
+def page(waiting: int = 0, queries: int = 0, blocks: int = 512) -> str:
+    """Return what an engine says."""
+    return PAGE.format(waiting=waiting, queries=queries, blocks=blocks)
+
+
+class Engine:
+    """A metrics page that can be changed, and how often it was asked for."""
+
+    def __init__(self) -> None:
+        self.page = page()
+        self.status = 200
+        self.asked = 0
+        self.open = asyncio.Event()
+        self.open.set()
+        self.endpoint = Endpoint.at("127.0.0.1", 0)
+
+    async def answer(self, _request: web.Request) -> web.Response:
+        """Answer a scrape, as soon as the engine is open."""
+        self.asked += 1
+        await self.open.wait()
+        return web.Response(text=self.page, status=self.status)
+
+    @contextlib.asynccontextmanager
+    async def serving(self, port: int = 0) -> AsyncIterator[None]:
+        """Serve on loopback."""
+        app = web.Application()
+        app.router.add_get("/metrics", self.answer)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+            self.endpoint = Endpoint.at("127.0.0.1", runner.addresses[0][1])
+            yield
+        finally:
+            self.open.set()
+            await runner.cleanup()
+
+
+class Watched(Columns):
+    """Columns that tell when they are written to."""
+
+    def __init__(self, pool: Pool, prefix: PrefixIndex) -> None:
+        self.told: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        super().__init__(pool, prefix.slot)
+        self.picked_at = 0.0  # and the clock stands still at 0: requests keep coming
+
+    def report(self, hostport: str, waiting: float, running: float, kv_usage: float) -> None:
+        """Write and tell."""
+        super().report(hostport, waiting, running, kv_usage)
+        self.told.put_nowait(("report", hostport))
+
+    def fail(self, hostport: str) -> None:
+        """Write and tell."""
+        super().fail(hostport)
+        self.told.put_nowait(("fail", hostport))
+
+    async def next(self, what: str, engine: Engine) -> None:
+        """Wait until *what* is written of *engine*."""
+        async with asyncio.timeout(20):
+            while await self.told.get() != (what, engine.endpoint.hostport):
+                pass
+
+    async def settled(self, engine: Engine) -> None:
+        """Wait for a report that was asked for after now: the first to come may be older."""
+        while not self.told.empty():
+            self.told.get_nowait()
+        await self.next("report", engine)
+        await self.next("report", engine)
+
+
+class Scraped:
+    """A scraper at work on a pool of engines."""
+
+    def __init__(self, *engines: Engine) -> None:
+        pool = Pool("p", "default", tuple(engine.endpoint for engine in engines))
+        self.prefix = PrefixIndex()
+        self.columns = Watched(pool, self.prefix)
+        self.scraper = Scraper(self.columns, self.prefix, 0.001, lambda: 0.0)
+        self.group = asyncio.TaskGroup()
+        self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
+
+    async def __aenter__(self) -> Scraped:
+        await self.group.__aenter__()
+        self.scraper.follow(self.columns.pool, self.group, self.session)
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.scraper.stop()
+        await self.group.__aexit__(None, None, None)
+        await self.session.close()
+
+    def matched(self, engine: Engine, blocks: range) -> int:
+        """Return how many of *blocks* the engine is believed to hold."""
+        return int(self.prefix.match(blocks)[self.prefix.slot(engine.endpoint.hostport)])
+
+
+async def test_what_an_engine_says_is_in_its_row() -> None:
+    """Columns and the size of its prefix cache, in our blocks of 64 tokens."""
+    one, other = Engine(), Engine()
+    one.page, other.page = page(waiting=7), page(waiting=1, blocks=2 * MIN_CAPACITY + 20)
+    async with one.serving(), other.serving(), Scraped(one, other) as scraped:
+        await scraped.columns.settled(one)
+        await scraped.columns.settled(other)
+        assert scraped.columns.waiting.tolist() == [7, 1]
+        assert scraped.columns.running.tolist() == [2, 2]
+        assert scraped.columns.kv_usage.tolist() == [0.5, 0.5]
+        assert scraped.columns.reported.all()
+        scraped.prefix.record(scraped.prefix.slot(other.endpoint.hostport), range(1000))
+        assert scraped.matched(other, range(1000)) == MIN_CAPACITY + 10
+        assert scraped.scraper.statistics().done >= 2
+        assert scraped.scraper.statistics().failed == 0
+
+
+async def test_an_endpoint_that_nobody_listens_at_is_failing_after_three_misses() -> None:
+    """Refused connections are misses; the others go on."""
+    dead, alive = Engine(), Engine()
+    async with dead.serving():
+        pass
+    async with alive.serving(), Scraped(dead, alive) as scraped:
+        await scraped.columns.next("fail", dead)
+        assert scraped.columns.failing.tolist() == [True, False]
+        assert scraped.scraper.statistics().failed == 3
+        await scraped.columns.settled(alive)
+
+
+@pytest.mark.parametrize(("status", "text"), [(503, ""), (200, "<html>not metrics</html>"), (200, "")])
+async def test_a_page_that_cannot_be_used_is_a_miss(status: int, text: str) -> None:
+    """Two of them are forgiven, the third is not; told once, however long it lasts."""
+    engine = Engine()
+    engine.status, engine.page = status, text
+    async with engine.serving(), Scraped(engine) as scraped:
+        await scraped.columns.next("fail", engine)
+        assert scraped.scraper.statistics().failed == 3
+        assert scraped.columns.any_failing
+        async with asyncio.timeout(20):
+            while engine.asked < 8:
+                await asyncio.sleep(0)
+        assert scraped.columns.told.empty()
+
+
+async def test_an_engine_that_does_not_answer_is_a_miss() -> None:
+    """A hanging server is as good as a dead one."""
+    engine = Engine()
+    engine.open.clear()
+    async with engine.serving(), Scraped(engine) as scraped:
+        scraped.session._timeout = aiohttp.ClientTimeout(total=0.02)  # before the first scrape is sent
+        await scraped.columns.next("fail", engine)
+        engine.open.set()
+        await scraped.columns.next("report", engine)
+        assert not scraped.columns.any_failing
+
+
+async def test_an_endpoint_that_comes_back_starts_with_an_empty_cache() -> None:
+    """It was away long enough to have been restarted."""
+    engine = Engine()
+    async with engine.serving(), Scraped(engine) as scraped:
+        await scraped.columns.settled(engine)
+        scraped.prefix.record(scraped.prefix.slot(engine.endpoint.hostport), range(10))
+        engine.status = 500
+        await scraped.columns.next("fail", engine)
+        assert scraped.matched(engine, range(10)) == 10
+        engine.status = 200
+        await scraped.columns.next("report", engine)
+        assert not scraped.columns.any_failing
+        assert scraped.matched(engine, range(10)) == 0
+
+
+async def test_a_counter_that_goes_back_tells_of_a_restart() -> None:
+    """An engine may be back before a single scrape is missed; its cache is empty all the same."""
+    engine, other = Engine(), Engine()
+    engine.page = other.page = page(queries=100)
+    async with engine.serving(), other.serving(), Scraped(engine, other) as scraped:
+        await scraped.columns.settled(engine)
+        await scraped.columns.settled(other)
+        for each in (engine, other):
+            scraped.prefix.record(scraped.prefix.slot(each.endpoint.hostport), range(10))
+        engine.page = page(queries=150)
+        await scraped.columns.settled(engine)
+        assert scraped.matched(engine, range(10)) == 10
+        engine.page = page(queries=5)
+        await scraped.columns.settled(engine)
+        assert scraped.matched(engine, range(10)) == 0
+        assert scraped.matched(other, range(10)) == 10
+
+
+async def test_the_pool_that_is_followed_may_change() -> None:
+    """Who left is not asked again, who came is, who stays is not asked twice as often."""
+    stays, leaves, comes = Engine(), Engine(), Engine()
+    async with stays.serving(), leaves.serving(), comes.serving(), Scraped(stays, leaves) as scraped:
+        await scraped.columns.settled(leaves)
+        pool = Pool("p", "default", (comes.endpoint, stays.endpoint))
+        scraped.columns.adopt(pool)
+        scraped.scraper.follow(pool, scraped.group, scraped.session)
+        await scraped.columns.settled(comes)
+        asked = leaves.asked
+        for _ in range(3):
+            await scraped.columns.settled(stays)
+        assert leaves.asked == asked
+        assert scraped.columns.reported.all()
+
+
+async def test_nobody_is_asked_after_the_stop() -> None:
+    """Stopping ends the tasks, so that their group can be left; stopping twice does no harm."""
+    engine = Engine()
+    async with engine.serving():
+        async with Scraped(engine) as scraped:
+            await scraped.columns.settled(engine)
+            await scraped.scraper.stop()
+            done = scraped.scraper.statistics().done
+        assert scraped.scraper.statistics().done == done
+
+
+@pytest.mark.parametrize(
+    ("picked_seconds_ago", "status", "pause_seconds"),
+    [
+        pytest.param(0.0, 200, 0.05, id="requests come"),
+        pytest.param(1.9, 200, 0.05, id="requests came lately"),
+        pytest.param(2.1, 200, 1.0, id="quiet"),
+        pytest.param(float("inf"), 200, 1.0, id="never a request"),
+        pytest.param(float("inf"), 500, 0.05, id="in doubt"),
+    ],
+)
+async def test_the_pace_follows_the_need(
+    picked_seconds_ago: float, status: int, pause_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fast while requests are picked or an endpoint is in doubt, slow when nothing happens."""
+    engine = Engine()
+    engine.status = status
+    pauses: asyncio.Queue[float] = asyncio.Queue()
+    real = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        if seconds:
+            await pauses.put(seconds)
+            await asyncio.Event().wait()
+        await real(0)
+
+    async with engine.serving(), Scraped(engine) as scraped:
+        await scraped.scraper.stop()
+        scraped.columns.picked_at = -picked_seconds_ago
+        monkeypatch.setattr(asyncio, "sleep", sleep)
+        paced = Scraper(scraped.columns, scraped.prefix, 0.05, lambda: 0.0)
+        paced.follow(scraped.columns.pool, scraped.group, scraped.session)
+        async with asyncio.timeout(20):
+            assert await pauses.get() == pause_seconds
+        await paced.stop()
+
+
+async def test_large_pools_are_scraped_within_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hundred scrapes a second in all, whatever interval was asked for."""
+    engine = Engine()
+    pauses: asyncio.Queue[float] = asyncio.Queue()
+    real = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        if seconds:
+            await pauses.put(seconds)
+            await asyncio.Event().wait()
+        await real(0)
+
+    async with engine.serving(), Scraped() as scraped:
+        names = tuple(Endpoint.at(f"127.0.0.{last}", engine.endpoint.port) for last in range(1, 41))
+        pool = Pool("p", "default", names)
+        scraped.columns.adopt(pool)
+        monkeypatch.setattr(asyncio, "sleep", sleep)
+        scraped.scraper.follow(pool, scraped.group, scraped.session)
+        async with asyncio.timeout(20):
+            assert await pauses.get() == pytest.approx(40 / 200)
