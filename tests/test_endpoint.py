@@ -17,7 +17,9 @@ from igw.endpoint import Endpoint, Pool, hostport
         ("model-server.default.svc", 8000, "model-server.default.svc:8000"),
     ],
 )
-def test_an_address_and_a_port_are_written_as_envoy_writes_them(address: str, port: int, written: str) -> None:
+def test_an_address_and_a_port_are_written_as_envoy_writes_them(
+    address: str, port: int, written: str
+) -> None:
     """IPv6 in brackets, everything else as it is."""
     assert hostport(address, port) == written
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import io
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -49,7 +50,7 @@ async def picker(wire: ModuleType) -> AsyncIterator[Any]:
 
 
 class Server:
-    """A model server: tells what it received, or streams *pieces* with the gate in the middle."""
+    """A model server: tells what it received, or streams *pieces* with the gate in the middle (before the headers of a lone piece)."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -68,7 +69,7 @@ class Server:
         app = web.Application(client_max_size=1 << 28)
         app.router.add_get("/health", self._health)
         app.router.add_route("*", "/{path:.*}", self._any)
-        self._runner = web.AppRunner(app, shutdown_timeout=0)
+        self._runner = web.AppRunner(app, shutdown_timeout=0, handler_cancellation=True)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
         await site.start()
@@ -76,6 +77,7 @@ class Server:
 
     async def stop(self) -> None:
         """Stop listening."""
+        self.gate.set()
         await self._runner.cleanup()
 
     async def _health(self, _request: web.Request) -> web.Response:
@@ -87,6 +89,8 @@ class Server:
         if not self.pieces:
             return web.json_response({"server": self.address, "path": request.path, "length": len(body),
                                       "headers": {k.lower(): v for k, v in request.headers.items()}})
+        if len(self.pieces) == 1:
+            await self.gate.wait()
         answer = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await answer.prepare(request)
         half = len(self.pieces) // 2
@@ -164,7 +168,8 @@ class Client:
     async def ask(self, path: str = "/v1/completions", body: bytes | None = b'{"model": "m"}', method: str = "",
                   headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], Any]:
         """Return status, headers and JSON body of the answer."""
-        async with self.session.request(method or ("GET" if body is None else "POST"), self.url + path, data=body,
+        async with self.session.request(method or ("GET" if body is None else "POST"), self.url + path,
+                                        data=None if body is None else io.BytesIO(body),
                                         headers=headers) as answer:
             return answer.status, {k.lower(): v for k, v in answer.headers.items()}, await answer.json()
 
@@ -176,7 +181,8 @@ async def gateway(picker: Any) -> AsyncIterator[Callable[..., Awaitable[Client]]
         async def start(manifests: Manifests, **settings: Any) -> Client:
             chosen = GatewaySettings(**{"picker": picker.address, "free_ports": True, **settings})
             runner = await stack.enter_async_context(GatewayRunner(manifests, chosen))
-            session = await stack.enter_async_context(aiohttp.ClientSession())
+            session = await stack.enter_async_context(aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=15)))
             return Client(runner, session)
         yield start
 

@@ -49,6 +49,7 @@ class Answer:
     status: int
     body: str
     headers: dict[str, str] = field(default_factory=dict)
+    details: str = ""
 
 
 Decide = Callable[[Asked], Pick | Answer]
@@ -129,7 +130,8 @@ class Picker(external_processor_pb2_grpc.ExternalProcessorServicer):  # type: ig
         decision = self.decide(asked)
         if isinstance(decision, Answer):
             return wire.ProcessingResponse(immediate_response=wire.ImmediateResponse(
-                status={"code": decision.status}, body=decision.body.encode(), headers=_mutation(decision.headers)))
+                status={"code": decision.status}, body=decision.body.encode(), headers=_mutation(decision.headers),
+                details=decision.details))
         destination = {DESTINATION: decision.endpoint} if decision.endpoint else {}
         common = wire.CommonResponse(header_mutation=_mutation({**destination, **decision.headers}))
         reply = wire.ProcessingResponse()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -53,10 +54,10 @@ async def test_an_answer_of_the_pickers_own_passes_unchanged(serve: Any, picker:
     """Whatever its status: body and headers are the picker's."""
     server = await serve()
     client = await gateway(manifests({"chat": [server.address]}))
-    for status in (400, 404, 413, 429, 500, 503, 504):
-        body = '{"error": {"message": "the picker\'s own"}}'
-        picker.decide = lambda _asked, status=status, body=body: wire.Answer(
-            status, body, {"content-type": "application/json", "x-llm-d-request-dropped-reason": "rejected-saturated"})
+    body = '{"error": {"message": "the picker\'s own"}}'
+    for status, details in ((400, ""), (404, ""), (413, ""), (429, ""), (500, ""), (503, ""), (504, "late")):
+        picker.decide = lambda _asked, status=status, details=details: wire.Answer(
+            status, body, {"content-type": "application/json", DROPPED: "rejected-saturated"}, details)
         answered, headers, answer = await client.ask()
         assert answered == status
         assert answer == {"error": {"message": "the picker's own"}}
@@ -118,7 +119,6 @@ async def test_a_route_without_a_backend_is_500(manifests: Any, gateway: Any, pi
 
 async def test_a_message_envoy_cannot_parse_is_answered_in_json(serve: Any, manifests: Any, gateway: Any) -> None:
     """400 before anything else happens."""
-    import asyncio
     server = await serve()
     client = await gateway(manifests({"chat": [server.address]}))
     reader, writer = await asyncio.open_connection(*client.runner.addresses["default/web/http"].split(":"))

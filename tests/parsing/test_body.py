@@ -31,7 +31,11 @@ def text(request: Request) -> bytes:
 @pytest.mark.parametrize(
     ("path", "body", "prompt"),
     [
-        (CHAT, b'{"model":"m","messages":[{"role":"user","content":"hi"}]}', b'[{"role":"user","content":"hi"}'),
+        (
+            CHAT,
+            b'{"model":"m","messages":[{"role":"user","content":"hi"}]}',
+            b'[{"role":"user","content":"hi"}',
+        ),
         (CHAT, b'{"model":"m","messages":[1],"tools":[2]}', b"[2[1"),
         ("/v1/completions", b'{"model":"m","prompt":"once upon"}', b'"once upon'),
         ("/v1/completions", b'{"model":"m","prompt":[1,22,333]}', b"[1,22,333"),
@@ -64,7 +68,9 @@ def test_each_api_has_its_prompt(path: str, body: bytes, prompt: bytes) -> None:
         ({"stream": None, "max_tokens": None, "max_output_tokens": 9}, False, 9),
     ],
 )
-def test_streaming_and_token_limits_are_read(fields: dict[str, Any], stream: bool, max_tokens: int | None) -> None:
+def test_streaming_and_token_limits_are_read(
+    fields: dict[str, Any], stream: bool, max_tokens: int | None
+) -> None:
     """The newer name of a limit wins over the older; null is the same as absent."""
     request = read(head(), json.dumps({"model": "m", "messages": [1], **fields}).encode())
     assert (request.stream, request.max_tokens) == (stream, max_tokens)
@@ -106,7 +112,12 @@ def test_what_cannot_be_understood_is_the_clients_fault(body: bytes, said: str) 
 
 @pytest.mark.parametrize(
     ("path", "missing"),
-    [("/v1/completions", "prompt"), ("/v1/responses", "input"), ("/v1/embeddings", "input"), ("/v1/messages", "messages")],
+    [
+        ("/v1/completions", "prompt"),
+        ("/v1/responses", "input"),
+        ("/v1/embeddings", "input"),
+        ("/v1/messages", "messages"),
+    ],
 )
 def test_every_api_names_the_field_it_misses(path: str, missing: str) -> None:
     """The sentence says which field, so that the client can add it."""
@@ -156,7 +167,9 @@ def test_a_post_without_a_body_is_refused() -> None:
         ({"x_llm_d_inference_objective": "new", "x_gateway_inference_objective": "old"}, "", "new"),
     ],
 )
-def test_the_newer_header_wins_over_its_alias(headers: dict[str, str], fairness_id: str, objective: str) -> None:
+def test_the_newer_header_wins_over_its_alias(
+    headers: dict[str, str], fairness_id: str, objective: str
+) -> None:
     """Both names of upstream are understood; an empty one counts as absent."""
     request = read(head(**headers), b'{"model":"m","messages":[1]}')
     assert (request.fairness_id, request.objective) == (fairness_id, objective)
@@ -190,13 +203,16 @@ def test_a_prefix_is_shared_within_one_model_and_one_salt() -> None:
     assert seed(model="a") == seed(model="a", cache_salt="")
 
 
-message = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant"]), "content": st.text(max_size=400)})
+message = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant"]), "content": st.text(max_size=400)}
+)
 
 
 @given(
     conversation=st.lists(message, min_size=1, max_size=6),
     more=st.lists(message, min_size=1, max_size=4),
-    tools=st.none() | st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=300), max_size=3), max_size=2),
+    tools=st.none()
+    | st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=300), max_size=3), max_size=2),
     separators=st.sampled_from([(",", ":"), (", ", ": ")]),
     ascii_only=st.booleans(),
 )

@@ -52,7 +52,9 @@ MESSAGES = (
         pytest.param(RUNNING, Usage(5, 2, None), id="running usage, given up before its end"),
         pytest.param(RESPONSES, Usage(9, 4, 0), id="responses"),
         pytest.param(
-            b'event: response.completed\ndata: {"type":"response.completed","response":{' + RESPONSES + b"}\n\n",
+            b'event: response.completed\ndata: {"type":"response.completed","response":{'
+            + RESPONSES
+            + b"}\n\n",
             Usage(9, 4, 0),
             id="responses stream",
         ),
@@ -65,7 +67,9 @@ MESSAGES = (
         ),
         pytest.param(b'{"usage" : { "prompt_tokens" : 3 }}', Usage(3, None, None), id="spaces"),
         pytest.param(b'{"usage":{"prompt_tokens":3,"completion_tokens":0}}', Usage(3, 0, None), id="zero"),
-        pytest.param(b'{"usage":{"prompt_tokens":null,"completion_tokens":2}}', Usage(None, 2, None), id="null count"),
+        pytest.param(
+            b'{"usage":{"prompt_tokens":null,"completion_tokens":2}}', Usage(None, 2, None), id="null count"
+        ),
     ],
 )
 def test_usage_is_found_at_the_end_of_every_kind_of_answer(tail: bytes, usage: Usage) -> None:
@@ -88,7 +92,9 @@ def test_null_usage_does_not_hide_the_object_before_it() -> None:
         pytest.param(b"", id="nothing"),
         pytest.param(b'{"error":{"message":"The model `nope` does not exist.","code":404}}', id="error"),
         pytest.param(b'prompt_tokens":204,"completion_tokens":8}}', id="cut at the front"),
-        pytest.param(b'{"choices":[{"text":"say \\"usage\\":{\\"prompt_tokens\\":1}"}]}', id="said by the model"),
+        pytest.param(
+            b'{"choices":[{"text":"say \\"usage\\":{\\"prompt_tokens\\":1}"}]}', id="said by the model"
+        ),
         pytest.param(b'{"usage":"none"}', id="a string"),
     ],
 )

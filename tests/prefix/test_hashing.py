@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from igw.prefix.hashing import BLOCK_BYTES, MAX_BLOCKS, block_hashes
 
-few_letters = st.binary(max_size=6 * BLOCK_BYTES) | st.integers(0, 6 * BLOCK_BYTES).map(lambda size: b"a" * size)
+few_letters = st.binary(max_size=6 * BLOCK_BYTES) | st.integers(0, 6 * BLOCK_BYTES).map(
+    lambda size: b"a" * size
+)
 
 
 def hashes(text: bytes, seed: bytes = b"m", max_blocks: int = MAX_BLOCKS) -> list[int]:
@@ -50,14 +54,16 @@ def test_cutting_the_parts_differently_changes_nothing(text: bytes, cuts: list[i
     """Law: the parts are read as one text."""
     borders = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     view = memoryview(text)
-    parts = [view[start:end] for start, end in zip(borders, borders[1:], strict=False)]
+    parts = [view[start:end] for start, end in itertools.pairwise(borders)]
     assert block_hashes(b"m", parts) == hashes(text)
 
 
 @given(left=few_letters, right=few_letters)
 def test_hashes_are_equal_as_far_as_the_texts_are(left: bytes, right: bytes) -> None:
     """Law: two prompts share exactly the blocks of their common prefix."""
-    common = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+    common = next(
+        (i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right))
+    )
     one, other = hashes(left), hashes(right)
     shared = common // BLOCK_BYTES
     assert one[:shared] == other[:shared]

@@ -196,7 +196,9 @@ def test_small_errors_do_not_shrink_it(believed: int, actual: int) -> None:
 
 
 names = st.sampled_from("abcd")
-prefix = st.integers(0, 3).flatmap(lambda family: st.integers(0, 60).map(lambda n: range(family * 100, family * 100 + n)))
+prefix = st.integers(0, 3).flatmap(
+    lambda family: st.integers(0, 60).map(lambda n: range(family * 100, family * 100 + n))
+)
 
 
 class AgainstNaiveModel(RuleBasedStateMachine):
@@ -214,12 +216,14 @@ class AgainstNaiveModel(RuleBasedStateMachine):
 
     @rule(name=names)
     def come(self, name: str) -> None:
+        """An endpoint joins, or is there already."""
         self.index.slot(name)
         self.held.setdefault(name, [])
         self.capacity.setdefault(name, DEFAULT_CAPACITY)
 
     @rule(name=names)
     def leave(self, name: str) -> None:
+        """An endpoint leaves, or was never there."""
         self.index.remove(name)
         self.held.pop(name, None)
         self.capacity.pop(name, None)
@@ -227,6 +231,7 @@ class AgainstNaiveModel(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(data=st.data(), blocks=prefix)
     def record(self, data: st.DataObject, blocks: range) -> None:
+        """A prompt is sent to an endpoint."""
         name = data.draw(st.sampled_from(sorted(self.held)))
         self.index.record(self.index.slot(name), blocks)
         self.held[name] = [block for block in self.held[name] if block not in blocks] + list(reversed(blocks))
@@ -235,13 +240,17 @@ class AgainstNaiveModel(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(data=st.data(), blocks=st.none() | prefix)
     def forget(self, data: st.DataObject, blocks: range | None) -> None:
+        """A prompt, or all, is forgotten at an endpoint."""
         name = data.draw(st.sampled_from(sorted(self.held)))
         self.index.forget(self.index.slot(name), blocks)
-        self.held[name] = [] if blocks is None else [block for block in self.held[name] if block not in blocks]
+        self.held[name] = (
+            [] if blocks is None else [block for block in self.held[name] if block not in blocks]
+        )
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), blocks=st.integers(0, 150))
     def resize(self, data: st.DataObject, blocks: int) -> None:
+        """An engine tells its size."""
         name = data.draw(st.sampled_from(sorted(self.held)))
         self.index.resize(self.index.slot(name), blocks)
         self.capacity[name] = max(MIN_CAPACITY, blocks)
@@ -249,6 +258,7 @@ class AgainstNaiveModel(RuleBasedStateMachine):
 
     @invariant()
     def the_match_is_the_longest_leading_run(self) -> None:
+        """For every endpoint, whatever the others hold."""
         for family in range(4):
             asked = range(family * 100, family * 100 + 60)
             matched = self.index.match(asked)
@@ -260,6 +270,7 @@ class AgainstNaiveModel(RuleBasedStateMachine):
 
     @invariant()
     def holders_and_lists_agree(self) -> None:
+        """As many blocks and entries as the lists have, and a slot for each."""
         entries = sum(len(held) for held in self.held.values())
         blocks = len({block for held in self.held.values() for block in held})
         assert self.index.statistics() == PrefixStatistics(blocks=blocks, entries=entries)

@@ -26,7 +26,12 @@ def any_facts(draw: st.DrawFn) -> Facts:
     matched = draw(st.lists(st.integers(0, blocks), min_size=count, max_size=count))
     inflight = draw(st.lists(st.integers(0, 1000), min_size=count, max_size=count))
     return Facts(
-        column(1e6), column(1e6), column(1), np.array(inflight, dtype=float), np.array(matched, dtype=float), range(blocks)
+        column(1e6),
+        column(1e6),
+        column(1),
+        np.array(inflight, dtype=float),
+        np.array(matched, dtype=float),
+        range(blocks),
     )
 
 
@@ -81,5 +86,7 @@ def test_the_default_profile_weighs_the_prefix_against_the_load() -> None:
     cached = np.array([4.0, 0.0])
     choice = default().pick(REQUEST, Facts(none, none, none, np.array([1.0, 0.0]), cached, range(4)))
     assert choice.picked == [0, 1]
-    choice = default().pick(REQUEST, Facts(np.array([9.0, 0.0]), none, none, np.array([9.0, 0.0]), cached, range(4)))
+    choice = default().pick(
+        REQUEST, Facts(np.array([9.0, 0.0]), none, none, np.array([9.0, 0.0]), cached, range(4))
+    )
     assert choice.picked == [1, 0]

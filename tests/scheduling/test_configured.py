@@ -61,7 +61,10 @@ def test_a_file_written_for_upstream_gives_its_profile(tmp_path: Path) -> None:
 
 def test_without_profiles_every_plugin_takes_part(tmp_path: Path) -> None:
     """Upstream's rule: one profile with all of them, weights 1."""
-    got = made(tmp_path, "plugins: [{type: queue-scorer}, {type: round-robin-picker}, {type: single-profile-handler}]")
+    got = made(
+        tmp_path,
+        "plugins: [{type: queue-scorer}, {type: round-robin-picker}, {type: single-profile-handler}]",
+    )
     assert [(weighted.scorer, weighted.weight) for weighted in got.scorers] == [(QueueScorer(), 1.0)]
     assert isinstance(got.picker, RoundRobinPicker)
 
@@ -71,7 +74,10 @@ def test_without_profiles_every_plugin_takes_part(tmp_path: Path) -> None:
     [
         ("[{type: queue-scorer}]", MaxScorePicker()),
         ("[{type: queue-scorer}, {type: random-picker}]", RandomPicker()),
-        ("[{type: max-score-picker, parameters: {maxNumOfEndpoints: 2}}, {type: random-picker}]", MaxScorePicker(2)),
+        (
+            "[{type: max-score-picker, parameters: {maxNumOfEndpoints: 2}}, {type: random-picker}]",
+            MaxScorePicker(2),
+        ),
     ],
 )
 def test_a_profile_without_a_picker_is_given_one(tmp_path: Path, plugins: str, picker: Picker) -> None:
@@ -153,7 +159,9 @@ def test_an_empty_file_is_a_random_choice(tmp_path: Path) -> None:
         ),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_with_its_place_and_its_cure(tmp_path: Path, text: str, place: str, said: str) -> None:
+def test_what_is_wrong_is_said_with_its_place_and_its_cure(
+    tmp_path: Path, text: str, place: str, said: str
+) -> None:
     """File, path in it, problem, and the nearest known name."""
     with pytest.raises(ConfigError) as caught:
         made(tmp_path, text)

@@ -47,7 +47,9 @@ class Failing:
 
 def test_a_timed_scheduler_decides_as_the_plain_one() -> None:
     """Same picks, same scores, same names and weights."""
-    plain = Scheduler((Weighted("q", QueueScorer(), 2), Weighted("a", ActiveRequestScorer(), 0.5)), MaxScorePicker(2))
+    plain = Scheduler(
+        (Weighted("q", QueueScorer(), 2), Weighted("a", ActiveRequestScorer(), 0.5)), MaxScorePicker(2)
+    )
     timed = observed(plain, Book().series, lambda: 0.0)
     one, other = plain.pick(REQUEST, FACTS), timed.pick(REQUEST, FACTS)
     assert one.picked == other.picked
@@ -65,7 +67,9 @@ def test_every_call_is_told_once_under_the_plugins_name() -> None:
     """Extension point, type and name make the series; the seconds are the clock's."""
     book, ticks = Book(), itertools.count()
     timed = observed(
-        Scheduler((Weighted("mine", QueueScorer(), 1),), MaxScorePicker()), book.series, lambda: float(next(ticks))
+        Scheduler((Weighted("mine", QueueScorer(), 1),), MaxScorePicker()),
+        book.series,
+        lambda: float(next(ticks)),
     )
     timed.pick(REQUEST, FACTS)
     timed.pick(REQUEST, FACTS)

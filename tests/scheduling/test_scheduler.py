@@ -50,7 +50,11 @@ def facts(count: int) -> Facts:
 def test_scores_are_weighted_and_summed() -> None:
     """The choice tells each column as it went into the sum; a weight may be negative or nothing."""
     picker = Remembering()
-    weighted = (Weighted("a", Fixed(1, 0), 2), Weighted("b", Fixed(0.5, 1), -1), Weighted("c", Fixed(1, 1), 0))
+    weighted = (
+        Weighted("a", Fixed(1, 0), 2),
+        Weighted("b", Fixed(0.5, 1), -1),
+        Weighted("c", Fixed(1, 1), 0),
+    )
     choice = Scheduler(weighted, picker).pick(REQUEST, facts(2))
     assert picker.totals == [1.5, -1]
     assert choice.picked == [1]

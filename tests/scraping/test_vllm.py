@@ -12,7 +12,7 @@ BUSY = Path(__file__).parent / "data" / "vllm-0.32.0-metrics-busy.txt"
 
 
 def test_a_recorded_page_is_read() -> None:
-    """vLLM 0.32.0 under load, with metrics beside ours whose names begin the same way."""
+    """VLLM 0.32.0 under load, with metrics beside ours whose names begin the same way."""
     assert read(BUSY.read_bytes()) == Report(
         waiting=9.0,
         running=16.0,
@@ -25,7 +25,9 @@ def test_a_recorded_page_is_read() -> None:
 def test_data_parallel_engines_on_one_port_add_up() -> None:
     """Queues, batches, capacities and counters are summed, usage is averaged."""
     lines = BUSY.read_bytes().splitlines(keepends=True)
-    page = b"".join(line + line.replace(b'engine="0"', b'engine="1"') for line in lines if not line.startswith(b"#"))
+    page = b"".join(
+        line + line.replace(b'engine="0"', b'engine="1"') for line in lines if not line.startswith(b"#")
+    )
     one, both = read(BUSY.read_bytes()), read(page)
     assert (both.waiting, both.running) == (2 * one.waiting, 2 * one.running)
     assert both.kv_usage == pytest.approx(one.kv_usage)
@@ -60,8 +62,13 @@ def test_a_page_of_something_else_is_an_error(broken: bytes, missing: str) -> No
         read(broken)
 
 
-@pytest.mark.parametrize("labels", ['block_size="16"', 'block_size="16",num_gpu_blocks="None"', 'num_gpu_blocks="5"'])
+@pytest.mark.parametrize(
+    "labels", ['block_size="16"', 'block_size="16",num_gpu_blocks="None"', 'num_gpu_blocks="5"']
+)
 def test_a_size_that_is_not_told_is_not_known(labels: str) -> None:
     """While vLLM starts it does not know its number of blocks itself."""
-    text = page(num_requests_waiting=0, num_requests_running=0) + f"vllm:cache_config_info{{{labels}}} 1\n".encode()
+    text = (
+        page(num_requests_waiting=0, num_requests_running=0)
+        + f"vllm:cache_config_info{{{labels}}} 1\n".encode()
+    )
     assert read(text).kv_capacity_tokens is None

@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestServer
 
 from igw.stack import drive
 from igw.stack.drive import Answer, Messages
+from igw.stack.supervisor import PartFailed
 from igw.stack.traffic import Conversation, Turn
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -173,3 +174,23 @@ async def test_an_abandoned_request_is_hung_up_in_the_middle(serve: Any) -> None
     async with drive.client(await serve(handler)) as talk, asyncio.timeout(10):
         await drive.abandon(talk, "m", Conversation("system", (WHOLE,)))
         await gone.wait()
+
+
+@pytest.mark.parametrize(
+    ("status", "listed", "complaint"),
+    [(200, [], "lists no model"), (503, [], "503")],
+    ids=["none", "refused"],
+)
+async def test_servers_that_name_no_model_are_told_by_the_question(
+    status: int, listed: list[Any], complaint: str
+) -> None:
+    """The address that was asked is in the message."""
+
+    async def handler(_request: web.Request) -> web.StreamResponse:
+        return web.json_response({"object": "list", "data": listed}, status=status)
+
+    app = web.Application()
+    app.router.add_get("/v1/models", handler)
+    async with TestServer(app) as server, drive.client(str(server.make_url("/v1"))) as talk:
+        with pytest.raises(PartFailed, match=rf"model servers: GET http://.*/v1/models.*{complaint}"):
+            await drive.first_model(talk)

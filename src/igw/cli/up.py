@@ -30,7 +30,9 @@ def up(
     metrics_port: Annotated[
         int, typer.Option(help="Port of the picker's metrics; 0 is any free one.")
     ] = 9090,
-    admin_port: Annotated[int, typer.Option(help="Port of Envoy's admin page; 0 is any free one.")] = 0,
+    admin_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of Envoy's admin page; 0 is any free one.")
+    ] = 0,
     concurrency: Annotated[int, typer.Option(min=1, help="Envoy's worker threads.")] = 1,
     check: Annotated[
         bool,

@@ -59,11 +59,13 @@ class Exchange:
 
     async def run(self, stream: Any) -> None:
         """Read until the proxy ends the exchange. Whatever happens, the reservation is settled or left to the access log."""
+        orderly = False
         try:
             while await self._step(stream):
                 pass
+            orderly = True
         finally:
-            self._leave()
+            self._leave(orderly=orderly)
 
     async def _step(self, stream: Any) -> bool:
         """Read one message and do what it asks for; False at the end. Its own frame, so that no body outlives its step."""
@@ -111,11 +113,13 @@ class Exchange:
     async def _note_end(self, _stream: Any, effect: s.Ended) -> None:
         self._settle(End.COMPLETE, effect)
 
-    def _leave(self) -> None:
-        """Settle what nobody else will: with a lean proxy, the access log tells the end of what it was given."""
-        if self._decision is None:
-            return
-        if self._lean and self._session.state is s.State.ROUTED:
+    def _leave(self, *, orderly: bool) -> None:
+        """Settle what nobody else will.
+
+        A lean proxy that took the pick ends the exchange in order, and its access log tells the rest. One that resets it may never
+        have read the pick: its client left, and no record will name our decision.
+        """
+        if self._decision is None or (self._lean and orderly and self._session.state is s.State.ROUTED):
             return
         self._settle(End.ABORTED)
 

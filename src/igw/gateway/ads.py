@@ -100,17 +100,18 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
     async def apply(self, snapshot: XdsSnapshot) -> None:
         """Make *snapshot* what Envoy runs on; return once it has taken everything.
 
-        Make before break: clusters and their endpoints are added, then listeners and routes change, then clusters
-        that nothing names any more go. Raises `XdsRejected` where Envoy refuses; it is then offered again what it
+        Make before break: clusters and their endpoints are added, then listeners and routes change, then what nothing
+        names any more goes, and endpoints change (an endpoint that were taken back too early would have to prove
+        its health again). Raises `XdsRejected` where Envoy refuses; it is then offered again what it
         had. Waits as long as no Envoy is connected.
         """
         async with self._applying:
             before = self._current
             try:
-                both = {**before.of(CLUSTER), **snapshot.of(CLUSTER)}
-                await self._offer({CLUSTER: both, ENDPOINTS: snapshot.of(ENDPOINTS)})
+                await self._offer({CLUSTER: {**before.of(CLUSTER), **snapshot.of(CLUSTER)},
+                                   ENDPOINTS: {**snapshot.of(ENDPOINTS), **before.of(ENDPOINTS)}})
                 await self._offer({LISTENER: snapshot.of(LISTENER), ROUTES: snapshot.of(ROUTES)})
-                await self._offer({CLUSTER: snapshot.of(CLUSTER)})
+                await self._offer({CLUSTER: snapshot.of(CLUSTER), ENDPOINTS: snapshot.of(ENDPOINTS)})
             except BaseException:
                 self._set({type_url: before.of(type_url) for type_url in TYPES})
                 raise

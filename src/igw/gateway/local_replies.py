@@ -27,9 +27,14 @@ class Reply(msgspec.Struct, frozen=True):
     retry: bool = False
 
 
+# The picker's ImmediateResponse has no details, or its own and then a content type; Envoy writes its content type later.
+_OURS = "response.code_details != '' && !('content-type' in response.headers)"
+
 _PICKER_FAILED = "response.code_details.startsWith('ext_proc_')"
 
 REPLIES = (
+    Reply("response.code_details == 'direct_response'", "The route of this request has no backend.",
+          "server_error", "no_backend"),
     Reply("response.code_details == 'route_not_found'",
           "No route of this gateway matches the host, path and headers of the request.",
           "invalid_request_error", "route_not_found", "rejected-no-route"),
@@ -64,7 +69,7 @@ def _mapper(reply: Reply) -> dict[str, Any]:
     headers = ([(DROPPED, reply.reason)] if reply.reason else []) + ([("retry-after", "1")] if reply.retry else [])
     mapper: dict[str, Any] = {
         "filter": {"extension_filter": {"name": "cel", "typed_config": typed(
-            "access_loggers.filters.cel.v3.ExpressionFilter", expression=reply.when)}},
+            "access_loggers.filters.cel.v3.ExpressionFilter", expression=f"{_OURS} && {reply.when}")}},
         "body_format_override": {
             "text_format_source": {"inline_string": error_body(reply)}, "content_type": "application/json"},
         "headers_to_add": [{"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}

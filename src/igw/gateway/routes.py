@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from igw.config.durations import seconds
 from igw.config.gateway_api import BackendRef, Gateway, HeaderMatch, HTTPRoute, Listener, PathMatch, RouteMatch, Rule
 from igw.config.inference import InferencePool
@@ -15,11 +13,6 @@ from igw.gateway import filters
 from igw.gateway.clusters import pool_cluster
 from igw.gateway.settings import GatewaySettings
 from igw.gateway.xds import duration
-
-_NO_BACKEND = msgspec.json.encode({"error": {
-    "message": "The route of this request has no backend.", "type": "server_error", "param": None,
-    "code": "no_backend"}}).decode()
-
 
 def route_configuration(name: str, gateway: Gateway, listener: Listener, manifests: Manifests,
                         settings: GatewaySettings) -> dict[str, Any]:
@@ -69,14 +62,11 @@ def _route(match: RouteMatch, route: HTTPRoute, rule: Rule, pools: dict[str, Inf
     if changes:
         written["typed_per_filter_config"] = changes
     backends = [backend for backend in rule.backend_refs if backend.weight]
-    if not backends:  # the Gateway API asks for 500
-        written["direct_response"] = {"status": 500, "body": {"inline_string": _NO_BACKEND}}
-        written["response_headers_to_add"] = [{
-            "header": {"key": "content-type", "value": "application/json"},
-            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
+    if not backends:  # the Gateway API asks for 500; local_replies has the words
+        written["direct_response"] = {"status": 500}
         return written
     shares = [_share(backend, route, pools, settings) for backend in backends]
-    written["route"] = {"weighted_clusters": {"clusters": shares}, **_limits(rule)}
+    written["route"] = {"weighted_clusters": {"clusters": shares}, **_limits(rule, retried=not route.streamed)}
     return written
 
 
@@ -88,15 +78,22 @@ def _share(backend: BackendRef, route: HTTPRoute, pools: dict[str, InferencePool
             "typed_per_filter_config": {**asked, **filters.header_changes(backend.filters)}}
 
 
-def _limits(rule: Rule) -> dict[str, Any]:
-    """Return timeouts and retries: a request that never reached a server is tried on the next of the pick's list."""
+def _limits(rule: Rule, *, retried: bool) -> dict[str, Any]:
+    """Return timeouts and retries: a request that never reached a server is tried on the next of the pick's list.
+
+    A streamed body is not kept, so there is nothing to send again; and Envoy 1.40 sends it twice when trailers follow it and the route has
+    a retry policy.
+    """
+    limits: dict[str, Any] = {"timeout": duration(seconds(rule.timeouts.request or "0s"))}
+    if not retried:
+        return limits
     retry: dict[str, Any] = {
         "retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 2,
         # the next server is another one: there is nothing to wait for
         "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.010s"}}
     if rule.timeouts.backend_request is not None and seconds(rule.timeouts.backend_request):
         retry["per_try_timeout"] = duration(seconds(rule.timeouts.backend_request))
-    return {"timeout": duration(seconds(rule.timeouts.request or "0s")), "retry_policy": retry}
+    return {**limits, "retry_policy": retry}
 
 
 def _match(match: RouteMatch) -> dict[str, Any]:

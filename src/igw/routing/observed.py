@@ -67,6 +67,10 @@ class State:
         yield size
 
     def _of_pools(self) -> Iterable[Metric]:
+        ready = GaugeMetricFamily("llm_d_epp_ready_endpoints", "Endpoints that answer.", labels=("name",))
+        for each in self._pools.all():
+            ready.add_metric((each.pool.name,), float((each.reported & ~each.failing).sum()))
+        yield ready
         columns = [columns for columns in self._pools.all() if len(columns.pool)]
         for name, text, value in _POOL_GAUGES:
             gauge = GaugeMetricFamily(f"llm_d_epp_{name}", text, labels=("name",))
@@ -117,5 +121,4 @@ _POOL_GAUGES: tuple[tuple[str, str, Callable[[Columns], float]], ...] = (
     ("std_dev_kv_cache_utilization", "Sample deviation of KV usage.", lambda c: _deviation(c.kv_usage)),
     ("std_dev_queue_size", "Sample deviation of waiting requests.", lambda c: _deviation(c.waiting)),
     ("std_dev_running_requests", "Sample deviation of running requests.", lambda c: _deviation(c.running)),
-    ("ready_endpoints", "Endpoints that answer.", lambda c: float((c.reported & ~c.failing).sum())),
 )

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -46,7 +48,9 @@ class Check:
         self._stack: LocalStack | None = None
 
     async def run(self) -> list[Measured]:
-        """Return what both runs showed."""
+        """Return what both runs showed; `ConfigError` when the OpenAI SDK is not installed."""
+        if find_spec("openai") is None:
+            raise ConfigError("--check", "the OpenAI SDK is not installed", "pip install 'igw[local]'")
         with TemporaryDirectory(prefix="igw-check-") as directory:
             turns = Path(directory) / "round-robin.yaml"
             turns.write_bytes(msgspec.yaml.encode(_ROUND_ROBIN))
@@ -74,10 +78,11 @@ class Check:
 
 
 async def _send(title: str, serving: Serving, asked: Sequence[Conversation]) -> Measured:
-    judge = judging.exact if serving.model else judging.plausible
+    judge = judging.exact if serving.is_simulated else judging.plausible
+    asked = asked if serving.is_simulated else _marked(asked, uuid.uuid4().hex)
     base_url = f"http://{next(iter(serving.listeners.values()))}/v1"
     async with aiohttp.ClientSession() as session, drive.client(base_url) as talk:
-        model = serving.model or (await talk.models.list()).data[0].id
+        model = serving.model or await drive.first_model(talk)
         before = await _finished(session, serving.servers)
         answers = await drive.hold(talk, model, asked, judge, time.monotonic)
         after = await _finished(session, serving.servers)
@@ -91,7 +96,9 @@ async def _send(title: str, serving: Serving, asked: Sequence[Conversation]) -> 
     return Measured(
         title=title,
         answers=tuple(answers),
-        per_server=tuple(sorted((after[name] - before[name] for name in before), reverse=True)),
+        per_server=tuple(
+            sorted((after[name] - before[name] for name in before if name in after), reverse=True)
+        ),
         processing=pages.durations(page, pages.PROCESSING),
         scheduling=pages.durations(page, pages.SCHEDULING),
         reservations_left=left,
@@ -100,8 +107,17 @@ async def _send(title: str, serving: Serving, asked: Sequence[Conversation]) -> 
     )
 
 
+def _marked(asked: Sequence[Conversation], mark: str) -> list[Conversation]:
+    """Begin every prompt with *mark*: servers that were up before must not know them from an earlier run."""
+    return [msgspec.structs.replace(one, system=f"{mark} {one.system}") for one in asked]
+
+
 async def _finished(session: aiohttp.ClientSession, servers: Sequence[str]) -> dict[str, int]:
-    fetched = await asyncio.gather(*(pages.fetch(session, server) for server in servers))
+    """Return how many requests each server has answered; nothing when one does not say."""
+    try:
+        fetched = await asyncio.gather(*(pages.fetch(session, server) for server in servers))
+    except (aiohttp.ClientError, TimeoutError):
+        return {}
     return {server: pages.finished(page) for server, page in zip(servers, fetched, strict=True)}
 
 
@@ -117,11 +133,3 @@ async def _settle(session: aiohttp.ClientSession, picker_metrics: str) -> tuple[
         if not left or passed_seconds > _SETTLE_SECONDS:
             return left, passed_seconds
         await asyncio.sleep(_SCRAPE_EVERY_SECONDS)
-
-
-def require_client() -> None:
-    """Raise `ConfigError` when the OpenAI SDK is not installed."""
-    from importlib.util import find_spec
-
-    if find_spec("openai") is None:
-        raise ConfigError("--check", "the OpenAI SDK is not installed", "pip install 'igw[local]'")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from igw.stack.supervisor import PartFailed
 from igw.stack.traffic import Conversation, Turn
 
 if TYPE_CHECKING:
@@ -52,6 +53,19 @@ def client(base_url: str) -> AsyncOpenAI:
     from openai import AsyncOpenAI
 
     return AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0, timeout=REQUEST_SECONDS)
+
+
+async def first_model(talk: AsyncOpenAI) -> str:
+    """Return the first model the servers behind the gateway list; `PartFailed` when they list none."""
+    from openai import OpenAIError
+
+    try:
+        models = (await talk.models.list()).data
+    except OpenAIError as error:
+        raise PartFailed("model servers", f"GET {talk.base_url}models: {error}") from error
+    if not models:
+        raise PartFailed("model servers", f"GET {talk.base_url}models lists no model")
+    return models[0].id
 
 
 async def hold(

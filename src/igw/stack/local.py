@@ -16,7 +16,9 @@ import msgspec
 from igw.config.manifests import Manifests, load
 from igw.discovery.files import watch
 from igw.discovery.snapshot import pools
+from igw.endpoint import hostport
 from igw.errors import ConfigError
+from igw.gateway.envoy import find_binary
 from igw.stack.parts import ENDPOINT_PICKER, MODEL_SERVERS, Envoy, endpoint_picker, model_servers
 from igw.stack.report import Report
 from igw.stack.settings import Settings
@@ -33,7 +35,9 @@ class Serving(msgspec.Struct, frozen=True):
     picker_metrics: str
     servers: tuple[str, ...]
     model: str
-    """The model the simulated servers serve; empty when the servers are the user's own."""
+    """The model the simulated servers serve; empty when there are none."""
+    is_simulated: bool
+    """Whether all servers are simulated, and were started just now; else some are the user's own."""
 
 
 class LocalStack:
@@ -46,6 +50,7 @@ class LocalStack:
         self._report = report
         self._supervisor = Supervisor()
         self._directory: TemporaryDirectory[str] | None = None
+        self._simulated: set[str] = set()
 
     async def run(self, work: Coroutine[None, None, T]) -> T:
         """Return what *work* returns; `PartFailed` if a part ends before it does."""
@@ -69,6 +74,7 @@ class LocalStack:
             raise ConfigError(
                 ", ".join(map(str, self._paths)), "there is no Gateway", "one says where clients connect"
             )
+        find_binary()  # an Envoy that is not installed is told before anything is started
         self._directory = TemporaryDirectory(prefix="igw-")
         if manifests.simulators:
             await self._start_servers(Path(self._directory.name), manifests)
@@ -76,7 +82,13 @@ class LocalStack:
         picker = await self._start_picker(Path(self._directory.name))
         listeners = await self._start_envoy(manifests, picker["grpc"])
         servers = [endpoint.hostport for pool in pools(manifests).values() for endpoint in pool.endpoints]
-        return Serving(listeners, picker["metrics"], tuple(dict.fromkeys(servers)), _model(manifests))
+        return Serving(
+            listeners=listeners,
+            picker_metrics=picker["metrics"],
+            servers=tuple(dict.fromkeys(servers)),
+            model=_model(manifests),
+            is_simulated=self._simulated.issuperset(servers),
+        )
 
     async def stop(self) -> None:
         """Take everything down and leave nothing behind."""
@@ -98,6 +110,7 @@ class LocalStack:
         relay = self._report.relay(MODEL_SERVERS)
         said = await self._supervisor.bring_up(model_servers(self._paths, directory, relay))
         self._report.servers_up(_model(manifests), said["endpoints"])
+        self._simulated = {hostport(each["address"], int(each["port"])) for each in said["endpoints"]}
         file = directory / "endpoints.yaml"
         file.write_bytes(msgspec.yaml.encode({"endpoints": said["endpoints"]}))
         self._paths = (*self._paths, file)

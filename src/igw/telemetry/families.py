@@ -6,6 +6,7 @@ What is written when is decided by the rooms' wrappers; gauges that can be read 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 

@@ -75,7 +75,12 @@ class Histogram(Collector):
     """A family of histograms, one per combination of label values; without labels it is its only series."""
 
     def __init__(
-        self, name: str, text: str, labels: Sequence[str], bounds: Sequence[float], registry: CollectorRegistry
+        self,
+        name: str,
+        text: str,
+        labels: Sequence[str],
+        bounds: Sequence[float],
+        registry: CollectorRegistry,
     ) -> None:
         self._name, self._text, self._labels = name, text, tuple(labels)
         self._bounds = tuple(float(bound) for bound in bounds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 
@@ -55,5 +56,5 @@ def test_picks_are_different_and_in_order(totals: list[float], count: int) -> No
     picked = MaxScorePicker(max_num_of_endpoints=count).pick(np.array(totals))
     assert len(picked) == len(set(picked)) == min(count, len(totals))
     taken = [totals[index] for index in picked]
-    assert all(one >= other - 1e-8 for one, other in zip(taken, taken[1:], strict=False))
+    assert all(one >= other - 1e-8 for one, other in itertools.pairwise(taken))
     assert all(totals[index] <= taken[-1] + 1e-8 for index in range(len(totals)) if index not in picked)

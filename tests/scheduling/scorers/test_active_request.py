@@ -20,7 +20,9 @@ from igw.scheduling.scorers.active_request import ActiveRequestScorer
         ([0], [1]),
     ],
 )
-def test_an_idle_endpoint_scores_one_and_the_busiest_nothing(inflight: list[float], scores: list[float]) -> None:
+def test_an_idle_endpoint_scores_one_and_the_busiest_nothing(
+    inflight: list[float], scores: list[float]
+) -> None:
     """(max - n) / max; nothing in flight anywhere scores 1."""
     none = np.zeros(len(inflight))
     facts = Facts(none, none, none, np.array(inflight, dtype=float), none)

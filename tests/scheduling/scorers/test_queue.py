@@ -20,7 +20,9 @@ from igw.scheduling.scorers.queue import QueueScorer
         ([0.5, 1.0, 0.75], [1, 0, 0.5]),
     ],
 )
-def test_the_shortest_queue_scores_one_and_the_longest_nothing(waiting: list[float], scores: list[float]) -> None:
+def test_the_shortest_queue_scores_one_and_the_longest_nothing(
+    waiting: list[float], scores: list[float]
+) -> None:
     """(max - q) / (max - min); all equal score 1."""
     none = np.zeros(len(waiting))
     facts = Facts(np.array(waiting, dtype=float), none, none, none, none)

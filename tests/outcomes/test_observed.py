@@ -1,0 +1,169 @@
+"""Request metrics: what each outcome writes, read from the registry."""
+
+from __future__ import annotations
+
+import pytest
+
+from igw.decision import Decision
+from igw.endpoint import Endpoint
+from igw.errors import BadRequest, NoEndpoints
+from igw.outcomes.observed import RequestMetrics
+from igw.outcomes.outcome import End, Outcome
+from igw.parsing.usage import Usage
+from igw.request import Head, Request
+from igw.telemetry.families import Families
+
+LABELS = {"model_name": "m", "target_model_name": "m", "fairness_id": "default-flow", "priority": "0"}
+PREFIX = {"plugin_name": "approx-prefix-cache-producer", "plugin_type": "approx-prefix-cache-producer"}
+
+
+class Page:
+    """The metrics of one process."""
+
+    def __init__(self) -> None:
+        self.families = Families()
+        self.requests = RequestMetrics(self.families)
+
+    def value(self, name: str, /, **labels: str) -> float | None:
+        """Return one sample of the request families."""
+        return self.families.registry.get_sample_value(f"llm_d_epp_{name}", LABELS | labels)
+
+
+def decision(
+    stream: bool = False, fairness_id: str = "", model: str = "m", blocks: int = 0, matched: int = 0
+) -> Decision:
+    """Return a decision on a request of 1,000 bytes."""
+    request = Request(
+        Head("/", "POST", {}), model=model, stream=stream, body_bytes=1000, fairness_id=fairness_id
+    )
+    return Decision(
+        1, request, (Endpoint.at("10.0.0.1", 8000),), blocks=range(blocks), matched_blocks=matched
+    )
+
+
+def test_a_pick_is_counted_with_its_size() -> None:
+    """Once per pick, by model and flow."""
+    page = Page()
+    page.requests.decided(decision())
+    page.requests.decided(decision())
+    page.requests.decided(decision(fairness_id="team"))
+    assert page.value("request_total") == 2
+    assert page.value("request_total", fairness_id="team") == 1
+    assert page.value("request_size_bytes_sum") == 2000
+
+
+def test_the_hit_ratio_is_of_prompts_that_have_blocks() -> None:
+    """A prompt of less than one block could not have hit."""
+    page = Page()
+    page.requests.decided(decision(blocks=8, matched=6))
+    page.requests.decided(decision(blocks=0))
+    registry = page.families.registry
+    assert registry.get_sample_value("llm_d_epp_prefix_indexer_hit_ratio_count", PREFIX) == 1
+    assert registry.get_sample_value("llm_d_epp_prefix_indexer_hit_ratio_sum", PREFIX) == 0.75
+
+
+def test_a_whole_stream_writes_every_family() -> None:
+    """Times per token are derived: 2.5 s, first byte after 0.5 s, 11 tokens."""
+    page = Page()
+    page.requests(
+        decision(stream=True),
+        Outcome(
+            End.COMPLETE,
+            200,
+            ttft_seconds=0.5,
+            duration_seconds=2.5,
+            response_bytes=4096,
+            usage=Usage(204, 11, 192),
+        ),
+    )
+    assert page.value("request_duration_seconds_sum") == 2.5
+    assert page.value("request_ttft_seconds_sum", streaming="true") == 0.5
+    assert page.value("request_ttft_seconds_count", streaming="false") == 0
+    assert page.value("request_ntpot_seconds_sum") == pytest.approx(2.5 / 11)
+    assert page.value("request_streaming_tpot_seconds_sum") == pytest.approx(0.2)
+    assert page.value("response_size_bytes_sum") == 4096
+    assert page.value("request_input_tokens_sum") == 204
+    assert page.value("request_output_tokens_sum") == 11
+    assert page.value("request_cached_tokens_sum") == 192
+    assert page.value("request_error_total", error_code="ModelServerError") is None
+
+
+def test_a_buffered_answer_has_no_time_per_token() -> None:
+    """Its first byte comes with its last."""
+    page = Page()
+    page.requests(
+        decision(), Outcome(End.COMPLETE, 200, ttft_seconds=2, duration_seconds=2, usage=Usage(5, 4))
+    )
+    assert page.value("request_ttft_seconds_sum", streaming="false") == 2
+    assert page.value("request_ntpot_seconds_sum") == 0.5
+    assert page.value("request_streaming_tpot_seconds_count") == 0
+
+
+@pytest.mark.parametrize("tokens", [None, 0, 1])
+def test_one_token_is_no_pace(tokens: int | None) -> None:
+    """Nothing is divided by zero."""
+    page = Page()
+    page.requests(
+        decision(stream=True),
+        Outcome(End.COMPLETE, 200, ttft_seconds=1, duration_seconds=1, usage=Usage(completion_tokens=tokens)),
+    )
+    assert page.value("request_streaming_tpot_seconds_count") == 0
+    assert page.value("request_ntpot_seconds_count") == (1 if tokens else 0)
+    assert page.value("request_duration_seconds_count") == 1
+
+
+def test_what_is_not_known_is_not_observed() -> None:
+    """No sample rather than a zero."""
+    page = Page()
+    page.requests(decision(), Outcome(End.COMPLETE, 200))
+    for name in (
+        "request_duration_seconds",
+        "response_size_bytes",
+        "request_input_tokens",
+        "request_cached_tokens",
+    ):
+        assert page.value(f"{name}_count") == 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "errors", "durations"),
+    [
+        (Outcome(End.COMPLETE, 200, duration_seconds=1), None, 1),
+        (Outcome(End.COMPLETE, 500, duration_seconds=1), 1, 1),
+        (Outcome(End.COMPLETE, 404, duration_seconds=1), 1, 1),
+        (Outcome(End.FAILED, 0, duration_seconds=1), 1, 0),
+        (Outcome(End.FAILED, 503, duration_seconds=1), 1, 0),
+        (Outcome(End.ABORTED, 200, duration_seconds=1), None, 0),
+        (Outcome(End.UNKNOWN), None, 0),
+    ],
+)
+def test_errors_are_counted_and_only_whole_answers_are_measured(
+    outcome: Outcome, errors: float | None, durations: float
+) -> None:
+    """A client that gives up makes neither an error nor a short duration."""
+    page = Page()
+    page.requests(decision(), outcome)
+    assert page.value("request_error_total", error_code="ModelServerError") == errors
+    assert (page.value("request_duration_seconds_count") or 0) == durations
+
+
+def test_a_refused_request_is_counted_by_its_code() -> None:
+    """With the labels it has, or none if it could not be read; it is no request that was given an endpoint."""
+    page = Page()
+    page.requests.refused(decision().request, NoEndpoints("none"))
+    page.requests.refused(None, BadRequest("what?"))
+    assert page.value("request_error_total", error_code="ServiceUnavailable") == 1
+    assert (
+        page.value("request_error_total", error_code="BadRequest", model_name="", target_model_name="") == 1
+    )
+    assert not page.value("request_total")
+
+
+def test_invented_models_do_not_grow_the_page() -> None:
+    """Beyond a thousand of them they share one series; those that were there first keep theirs."""
+    page = Page()
+    for number in range(1010):
+        page.requests.decided(decision(model=f"m{number}"))
+    other = {"model_name": "other", "target_model_name": "other"}
+    assert page.value("request_total", **other) == 10
+    assert page.value("request_total", model_name="m5", target_model_name="m5") == 1

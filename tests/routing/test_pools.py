@@ -1,0 +1,173 @@
+"""Pools: what is kept when snapshots change, and who may serve a request."""
+
+from __future__ import annotations
+
+import pytest
+
+from igw.columns import Columns
+from igw.decision import Decision
+from igw.endpoint import Endpoint, Pool
+from igw.errors import NoEndpoints
+from igw.outcomes.ledger import Ledger
+from igw.prefix.index import PrefixIndex
+from igw.request import Head, Request
+from igw.routing.pools import Pools, candidates, rows_of
+
+A, B, A2 = Endpoint.at("10.0.0.1", 8000), Endpoint.at("10.0.0.2", 8000), Endpoint.at("10.0.0.1", 8001)
+SIX = Endpoint.at("2001:db8::1", 8000)
+
+
+def pool(*endpoints: Endpoint, name: str = "p") -> Pool:
+    """Return a pool."""
+    return Pool(name, "default", endpoints)
+
+
+def columns(*endpoints: Endpoint) -> Columns:
+    """Return the columns of a pool."""
+    return Columns(pool(*endpoints), lambda _: 0)
+
+
+def head(*subset: str) -> Head:
+    """Return a head with the gateway's subset."""
+    return Head("/", "POST", {}, subset=subset)
+
+
+ALL = Head("/", "POST", {})
+
+
+def test_without_a_subset_the_whole_pool_may_serve() -> None:
+    """The very tuple of the snapshot, so that columns need no copy."""
+    of = columns(A, B)
+    assert candidates(of, ALL) is of.pool.endpoints
+    assert rows_of(of, candidates(of, ALL)) is None
+
+
+@pytest.mark.parametrize(
+    ("subset", "left"),
+    [
+        (["10.0.0.1:8000"], [A]),
+        (["10.0.0.1"], [A, A2]),
+        (["10.0.0.1:8001", "10.0.0.2"], [B, A2]),
+        (["10.0.0.2:8000", "10.9.9.9:1"], [B]),
+        (["[2001:db8::1]:8000"], [SIX]),
+        (["2001:db8::1"], [SIX]),
+        (["10.0.0.2:8000", "10.0.0.1:8000"], [A, B]),
+    ],
+)
+def test_the_gateways_subset_is_kept_to(subset: list[str], left: list[Endpoint]) -> None:
+    """`ip:port` means one endpoint, `ip` every port of it; pool order stays."""
+    of = columns(A, B, A2, SIX)
+    found = candidates(of, head(*subset))
+    assert list(found) == left
+    rows = rows_of(of, found)
+    assert rows is not None
+    assert [of.pool.endpoints[row] for row in rows] == left
+
+
+@pytest.mark.parametrize("subset", [[], ["10.9.9.9"], ["10.0.0.1:9999"], ["10.0.0"], [""]])
+def test_a_subset_that_leaves_nobody_is_an_error(subset: list[str]) -> None:
+    """Never the whole pool instead: the gateway said whom."""
+    with pytest.raises(
+        NoEndpoints, match="pool default/p has no endpoint that may serve this request"
+    ) as caught:
+        candidates(columns(A, B), head(*subset))
+    assert caught.value.status == 503
+
+
+def test_an_empty_pool_serves_nobody() -> None:
+    """It is scaled to zero."""
+    with pytest.raises(NoEndpoints):
+        candidates(columns(), ALL)
+
+
+def test_failing_endpoints_are_left_out() -> None:
+    """Within the subset too."""
+    of = columns(A, B, A2)
+    of.fail(A.hostport)
+    assert candidates(of, ALL) == (B, A2)
+    assert candidates(of, head("10.0.0.1")) == (A2,)
+
+
+def test_when_all_fail_all_are_tried() -> None:
+    """An engine with a broken metrics page may still serve; so it is within a subset."""
+    of = columns(A, B)
+    of.fail(A.hostport)
+    assert candidates(of, head("10.0.0.1")) == (A,)
+    of.fail(B.hostport)
+    assert candidates(of, ALL) == (A, B)
+    assert rows_of(of, candidates(of, ALL)) is None
+
+
+def test_the_only_pool_needs_no_name() -> None:
+    """With several, the gateway has to say which."""
+    pools = Pools(PrefixIndex(), Ledger(60))
+    assert pools.columns_of("") is None
+    pools.adopt({"default/p": pool(A)})
+    assert pools.columns_of("") is pools.columns_of("default/p") is not None
+    pools.adopt({"default/p": pool(A), "default/q": pool(B, name="q")})
+    assert pools.columns_of("") is None
+    found = pools.columns_of("default/q")
+    assert found is not None
+    assert found.pool.endpoints == (B,)
+    assert pools.columns_of("default/r") is None
+    pools.adopt({"default/q": pool(B, name="q")})
+    assert pools.columns_of("") is found
+    assert [each.pool.name for each in pools.all()] == ["q"]
+
+
+def test_what_is_known_of_endpoints_that_stay_is_kept() -> None:
+    """Metrics, prefixes and reservations, in the rows they have now."""
+    prefix, ledger = PrefixIndex(), Ledger(60)
+    pools = Pools(prefix, ledger)
+    pools.adopt({"default/p": pool(A, B)})
+    of = pools.columns_of("")
+    assert of is not None
+    of.report(B.hostport, 5, 1, 0.5)
+    prefix.record(prefix.slot(B.hostport), range(3))
+    ledger.open(Decision(1, Request(ALL), (B,)), of)
+    pools.adopt({"default/p": pool(B, A2)})
+    assert pools.columns_of("") is of
+    assert of.waiting.tolist() == [5, 5]
+    assert of.inflight.tolist() == [1, 0]
+    assert prefix.match(range(3))[of.slots].tolist() == [3, 0]
+    assert prefix.slot_of(A.hostport) is None
+
+
+def test_an_endpoint_that_was_away_comes_back_with_an_empty_cache_and_its_load() -> None:
+    """It was restarted, but what it was sent has not ended yet."""
+    prefix, ledger = PrefixIndex(), Ledger(60)
+    pools = Pools(prefix, ledger)
+    pools.adopt({"default/p": pool(A, B)})
+    of = pools.columns_of("")
+    assert of is not None
+    prefix.record(prefix.slot(B.hostport), range(3))
+    ledger.open(Decision(1, Request(ALL), (B,)), of)
+    pools.adopt({"default/p": pool(A)})
+    pools.adopt({"default/p": pool(A, B)})
+    assert of.inflight.tolist() == [0, 1]
+    assert prefix.match(range(3)).tolist() == [0, 0]
+
+
+def test_a_new_endpoint_never_inherits_the_prefixes_of_one_that_left() -> None:
+    """Coming and going in one snapshot, whatever slots are given away."""
+    prefix = PrefixIndex()
+    pools = Pools(prefix, Ledger(60))
+    pools.adopt({"default/p": pool(A)})
+    prefix.record(prefix.slot(A.hostport), range(3))
+    pools.adopt({"default/p": pool(B)})
+    of = pools.columns_of("")
+    assert of is not None
+    assert prefix.match(range(3))[of.slots].tolist() == [0]
+
+
+def test_an_endpoint_of_two_pools_is_forgotten_when_it_left_both() -> None:
+    """One engine, one prefix cache."""
+    prefix = PrefixIndex()
+    pools = Pools(prefix, Ledger(60))
+    pools.adopt({"default/p": pool(A), "default/q": pool(A, B, name="q")})
+    prefix.record(prefix.slot(A.hostport), range(3))
+    pools.adopt({"default/q": pool(A, B, name="q")})
+    assert prefix.match(range(3))[prefix.slot(A.hostport)] == 3
+    pools.adopt({"default/q": pool(B, name="q")})
+    assert prefix.slot_of(A.hostport) is None
+    assert prefix.statistics().entries == 0

@@ -1,0 +1,193 @@
+"""The way of a request: which pool, who may serve, where it goes, and what the next one sees of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+
+import msgspec
+import pytest
+
+from igw.endpoint import Endpoint, Pool
+from igw.errors import NoEndpoints, Rejected
+from igw.outcomes.ledger import Ledger
+from igw.outcomes.outcome import End, Outcome
+from igw.parsing.body import read
+from igw.prefix.index import PrefixIndex
+from igw.request import Head, Request
+from igw.routing.pools import Pools
+from igw.routing.router import Router
+from igw.scheduling import builtin
+from igw.scheduling.pickers.max_score import MaxScorePicker
+from igw.scheduling.scheduler import Scheduler
+
+ENDPOINTS = tuple(Endpoint.at(f"10.0.0.{last}", 8000) for last in range(1, 5))
+PLACES = {endpoint.hostport for endpoint in ENDPOINTS}
+
+
+class Routing:
+    """A router with its pools, index and ledger; the clock is a number."""
+
+    def __init__(self, **pools: tuple[Endpoint, ...]) -> None:
+        self.now = 100.0
+        self.prefix, self.ledger = PrefixIndex(), Ledger(60)
+        self.pools = Pools(self.prefix, self.ledger)
+        self.pools.adopt(
+            {f"default/{name}": Pool(name, "default", members) for name, members in pools.items()}
+        )
+        self.router = Router(self.pools, self.prefix, self.ledger, builtin.default(), lambda: self.now)
+
+    async def goes_to(self, request: Request) -> str:
+        """Return where a request goes."""
+        return (await self.router.route(request)).endpoint.hostport
+
+    def inflight(self, pool: str) -> list[float]:
+        """Return the in-flight column of a pool."""
+        columns = self.pools.columns_of(f"default/{pool}")
+        assert columns is not None
+        return [float(count) for count in columns.inflight]
+
+
+def chat(text: str = "", pool: str = "", subset: tuple[str, ...] | None = None) -> Request:
+    """Return a chat request with *text* as its only message."""
+    body = msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": text}]})
+    return read(Head("/v1/chat/completions", "POST", {}, pool=pool, subset=subset), body)
+
+
+async def test_a_decision_has_what_explains_and_settles_it() -> None:
+    """The pick and a retry, the candidates with their scores, the prompt's blocks, the time."""
+    routing = Routing(p=ENDPOINTS)
+    decision = await routing.router.route(chat("x" * 1000))
+    assert decision.candidates == ENDPOINTS
+    assert len(decision.endpoints) == len({endpoint.hostport for endpoint in decision.endpoints}) == 2
+    assert {name: len(column) for name, column in decision.scores.items()} == dict.fromkeys(
+        ("queue-scorer", "kv-cache-utilization-scorer", "prefix-cache-scorer", "active-request-scorer"), 4
+    )
+    assert len(decision.blocks) == 4
+    assert decision.matched_blocks == 0
+    assert decision.decided_at == 100.0
+    columns = routing.pools.columns_of("")
+    assert columns is not None
+    assert columns.picked_at == 100.0
+
+
+async def test_a_decision_does_not_hold_the_body() -> None:
+    """It lives as long as the answer; its size stays known."""
+    request = chat("x" * 1000)
+    decision = await Routing(p=ENDPOINTS).router.route(request)
+    assert decision.request.prompt == ()
+    assert decision.request.prompt_bytes == request.prompt_bytes > 1000
+    assert len(request.prompt) == 1
+
+
+async def test_requests_that_come_together_go_apart() -> None:
+    """The first is reserved before the second is picked, however old the metrics are."""
+    routing = Routing(p=ENDPOINTS)
+    decisions = await asyncio.gather(*[routing.router.route(chat()) for _ in range(4)])
+    assert {decision.endpoint.hostport for decision in decisions} == PLACES
+    assert routing.inflight("p") == [1, 1, 1, 1]
+    assert len({decision.id for decision in decisions}) == 4
+
+
+async def test_the_first_of_equals_is_not_always_the_same() -> None:
+    """Several pickers with the same beliefs must not agree on one endpoint."""
+    random.seed(4)
+    firsts = Counter([await Routing(p=ENDPOINTS).goes_to(chat()) for _ in range(80)])
+    assert len(firsts) == 4
+
+
+async def test_a_conversation_stays_where_its_prefix_is() -> None:
+    """Even before its first answer has ended, and while others wait nowhere."""
+    routing = Routing(p=ENDPOINTS)
+    first = await routing.router.route(chat("x" * 5000))
+    second = await routing.router.route(chat("x" * 5000 + "y"))
+    assert second.endpoint == first.endpoint
+    assert second.matched_blocks == len(first.blocks) == 19
+    routing.ledger.close(first.id, Outcome(End.COMPLETE, 200))
+    routing.ledger.close(second.id, Outcome(End.COMPLETE, 200))
+    assert routing.inflight("p") == [0, 0, 0, 0]
+
+
+async def test_metrics_of_the_engines_count() -> None:
+    """A full queue is avoided, in the whole pool and in a part of it, where rows are others."""
+    routing = Routing(p=ENDPOINTS)
+    columns = routing.pools.columns_of("")
+    assert columns is not None
+    for row, waiting in enumerate((50, 40, 0, 50)):
+        columns.report(ENDPOINTS[row].hostport, waiting, 1, 0.1)
+    assert await routing.goes_to(chat()) == ENDPOINTS[2].hostport
+    assert await routing.goes_to(chat(subset=("10.0.0.1", "10.0.0.2", "10.0.0.4"))) == ENDPOINTS[1].hostport
+
+
+async def test_a_subset_sees_its_own_prefixes() -> None:
+    """Facts are cut to the candidates: each has its own row, slot and match."""
+    routing = Routing(p=ENDPOINTS)
+    text = "x" * 5000
+    only = await routing.router.route(chat(text, subset=("10.0.0.3",)))
+    assert only.endpoints == (ENDPOINTS[2],)
+    again = await routing.router.route(chat(text, subset=("10.0.0.2:8000", "10.0.0.3:8000")))
+    assert again.candidates == (ENDPOINTS[1], ENDPOINTS[2])
+    assert again.endpoint == ENDPOINTS[2]
+    assert again.matched_blocks == len(again.blocks)
+    assert again.scores["prefix-cache-scorer"].tolist() == [0, 3]
+
+
+async def test_a_failing_endpoint_is_avoided_and_its_reservation_still_ends() -> None:
+    """Until all fail."""
+    routing = Routing(p=ENDPOINTS[:2])
+    columns = routing.pools.columns_of("")
+    assert columns is not None
+    columns.fail(ENDPOINTS[0].hostport)
+    assert {await routing.goes_to(chat()) for _ in range(5)} == {ENDPOINTS[1].hostport}
+    columns.fail(ENDPOINTS[1].hostport)
+    assert await routing.goes_to(chat()) == ENDPOINTS[0].hostport
+
+
+async def test_several_pools_are_told_apart_by_name() -> None:
+    """Each with its own load."""
+    routing = Routing(p=ENDPOINTS[:2], q=ENDPOINTS[2:3])
+    assert await routing.goes_to(chat(pool="default/q")) == ENDPOINTS[2].hostport
+    assert await routing.goes_to(chat(pool="default/p")) in {e.hostport for e in ENDPOINTS[:2]}
+    assert routing.inflight("q") == [1]
+    assert sum(routing.inflight("p")) == 1
+
+
+@pytest.mark.parametrize(
+    ("pools", "pool", "said"),
+    [
+        ({"p": ENDPOINTS}, "default/other", "no pool 'default/other' here"),
+        ({"p": ENDPOINTS, "q": ENDPOINTS}, "", "the gateway named no pool and there is not exactly one"),
+        ({}, "", "the gateway named no pool"),
+        ({"p": ()}, "default/p", "pool default/p has no endpoint"),
+    ],
+)
+async def test_a_request_that_can_go_nowhere_is_rejected(
+    pools: dict[str, tuple[Endpoint, ...]], pool: str, said: str
+) -> None:
+    """With a sentence that says why; nothing is reserved."""
+    routing = Routing(**pools)
+    with pytest.raises(NoEndpoints, match=said) as caught:
+        await routing.router.route(chat(pool=pool))
+    assert isinstance(caught.value, Rejected)
+    assert routing.ledger.statistics().open == 0
+
+
+async def test_a_request_that_was_not_read_is_balanced() -> None:
+    """No model, no prompt: load alone decides."""
+    routing = Routing(p=ENDPOINTS)
+    request = read(Head("/v1/models", "GET", {}), b"")
+    decisions = await asyncio.gather(*[routing.router.route(request) for _ in range(4)])
+    assert {decision.endpoint.hostport for decision in decisions} == PLACES
+    assert all(decision.blocks == [] for decision in decisions)
+    assert routing.prefix.statistics().entries == 0
+
+
+async def test_the_scheduler_may_be_swapped_between_two_requests() -> None:
+    """A new configuration counts from the next request on."""
+    routing = Routing(p=ENDPOINTS)
+    await routing.router.route(chat())
+    routing.router.scheduler = Scheduler((), MaxScorePicker(max_num_of_endpoints=9))
+    decision = await routing.router.route(chat())
+    assert {endpoint.hostport for endpoint in decision.endpoints} == PLACES
+    assert decision.scores == {}
