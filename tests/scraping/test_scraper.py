@@ -136,7 +136,6 @@ async def test_what_an_engine_says_is_in_its_row() -> None:
         assert scraped.columns.waiting.tolist() == [7, 1]
         assert scraped.columns.running.tolist() == [2, 2]
         assert scraped.columns.kv_usage.tolist() == [0.5, 0.5]
-        assert scraped.columns.reported.all()
         scraped.prefix.record(scraped.prefix.slot(other.endpoint.hostport), range(1000))
         assert scraped.matched(other, range(1000)) == MIN_CAPACITY + 10
         assert scraped.scraper.statistics().done >= 2
@@ -293,7 +292,6 @@ async def test_scraping_a_larger_pool_costs_no_more(monkeypatch: pytest.MonkeyPa
     rests = []
     async with engine.serving():
         for size in (20, 40):
-            # all of these are loopback addresses; nobody needs to listen there
             members = tuple(
                 Endpoint.at(f"127.0.0.{last}", engine.endpoint.port) for last in range(1, size + 1)
             )

@@ -194,13 +194,10 @@ def _endpoint(entry: WrittenEndpoint, where: str) -> ListedEndpoint:
 
 
 def _check_endpoints(endpoints: Sequence[ListedEndpoint]) -> None:
-    seen: dict[tuple[str, ...], ListedEndpoint] = {}
+    seen: dict[tuple[str, str, int | None], ListedEndpoint] = {}
     for endpoint in endpoints:
-        port = str(endpoint.port or "")
-        for identity in (("name", endpoint.namespace, endpoint.name, port),
-                         ("address", endpoint.namespace, endpoint.address, port)):
-            if identity in seen:
-                what = f"endpoint {endpoint.namespace}/{endpoint.name} ({endpoint.address}:{port or '*'})"
-                raise ConfigError(endpoint.source, f"{what} has the {identity[0]} and port of another one",
-                                  f"the first one is {seen[identity].source}")
-            seen[identity] = endpoint
+        identity = (endpoint.namespace, endpoint.name, endpoint.port)
+        if identity in seen:
+            raise ConfigError(endpoint.source, f"endpoint {endpoint.namespace}/{endpoint.name} is written twice",
+                              f"the first one is {seen[identity].source}")
+        seen[identity] = endpoint

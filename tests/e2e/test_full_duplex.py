@@ -1,0 +1,87 @@
+"""Someone else's Envoy, which streams bodies through the picker both ways (protocol 004): `examples/envoy-full-duplex.yaml`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.proxy import static_envoy
+from tests.e2e.harness import Stack, stack
+from tests.e2e.test_requests import http2_with_trailers
+
+
+@contextlib.asynccontextmanager
+async def foreign(folder: Path, servers: int = 2, *server_flags: str) -> AsyncIterator[Stack]:
+    """Run a stack whose clients come through an Envoy that is not ours."""
+    async with (
+        stack(folder, servers, server_flags=server_flags or ("--speed", "20")) as running,
+        static_envoy(folder, picker=running.picker_addresses["grpc"], ports=running.ports) as (_, address),
+    ):
+        running.url = f"http://{address}"
+        yield running
+
+
+async def test_answers_pass_unchanged_and_usage_is_learnt_in_passing(tmp_path: Path) -> None:
+    """Streamed or not; the reservation ends with the answer, not with a report."""
+    async with foreign(tmp_path) as running:
+        async with running.chat("hello " * 200, max_tokens=8) as response:
+            whole = await response.json()
+        options = {"stream": True, "stream_options": {"include_usage": True}}
+        async with running.chat("hello " * 200, max_tokens=8, **options) as response:
+            events = [line async for line in response.content if line.startswith(b"data: {")]
+        pieces = [json.loads(event[6:]) for event in events]
+        text = "".join(piece["choices"][0]["delta"].get("content", "") for piece in pieces if piece["choices"])
+        assert whole["choices"][0]["message"]["content"] == text
+        assert pieces[-1]["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
+        await running.becomes("igw_reservations_open", 0)
+        assert 16 == await running.metric("llm_d_epp_request_output_tokens_sum")
+        assert 2 == await running.metric("llm_d_epp_request_ttft_seconds_count")
+
+
+async def test_errors_of_the_picker_reach_the_client_as_json(tmp_path: Path) -> None:
+    """There is no Envoy of ours to word them."""
+    async with foreign(tmp_path, 1) as running:
+        async with running.http.post(f"{running.url}/v1/chat/completions", data=b"{") as response:
+            assert 400 == response.status
+            assert "valid chat/completions" in (await response.json())["error"]["message"]
+
+
+async def test_a_client_that_leaves_frees_its_reservation_within_a_second(tmp_path: Path) -> None:
+    """The stream's end is the request's end here."""
+    async with foreign(tmp_path, 1, "--speed", "1") as running:
+        response = await running.chat(stream=True, max_tokens=4000)
+        await response.content.readany()
+        response.close()
+        await running.becomes("igw_reservations_open", 0, within_seconds=1.0)
+
+
+async def test_requests_with_trailers_without_bodies_and_with_large_ones_are_served(tmp_path: Path) -> None:
+    """Every shape of a request takes the same path."""
+    flags = (
+        "--speed", "1000000000", "--max-model-len", "8000000", "--num-gpu-blocks", "8000", "--block-size", "1000",
+    )  # fmt: skip
+    async with foreign(tmp_path, 1, *flags) as running:
+        host, _, port = running.url.removeprefix("http://").rpartition(":")
+        body = json.dumps({"model": "llama", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}).encode()
+        async with asyncio.timeout(10):
+            assert b'"usage"' in await http2_with_trailers(host, int(port), "/v1/chat/completions", body)
+        async with running.http.get(f"{running.url}/v1/models") as response:
+            assert 200 == response.status
+        async with running.chat("x" * (20 << 20), max_tokens=1) as response:
+            assert (20 << 20) // 4 < (await response.json())["usage"]["prompt_tokens"]
+        await running.becomes("igw_reservations_open", 0)
+        assert 3 == await running.metric("llm_d_epp_request_total")
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_answers_without_a_body_end_their_reservation(tmp_path: Path, method: str) -> None:
+    """Whatever the model server makes of the request."""
+    async with foreign(tmp_path, 1) as running:
+        async with running.http.request(method, f"{running.url}/health") as response:
+            await response.read()
+        await running.becomes("igw_reservations_open", 0)
