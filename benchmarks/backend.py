@@ -48,9 +48,11 @@ class Backend(asyncio.Protocol):
         self._buffer = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
+        """Take bytes from the other side."""
         self._buffer += data
         while (head_end := self._buffer.find(b"\r\n\r\n")) >= 0:
             head = bytes(self._buffer[:head_end]).lower()

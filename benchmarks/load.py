@@ -11,10 +11,12 @@ class Connection(asyncio.Protocol):
     """One keep-alive connection; `ask()` sends a request and waits for the end of its answer."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]
         self._waiter: asyncio.Future[float] | None = None
 
     def data_received(self, data: bytes) -> None:
+        """Take bytes from the other side."""
         if self._first_at == 0.0:
             self._first_at = time.perf_counter()
         self._tail = (self._tail + data)[-65536:] if self._left < 0 else b""
@@ -41,6 +43,7 @@ class Connection(asyncio.Protocol):
             self._waiter.set_result(self._first_at)
 
     def connection_lost(self, error: Exception | None) -> None:
+        """Fail the request that waits."""
         self._fail(error or ConnectionError("closed"))
 
     def _fail(self, error: Exception) -> None:
@@ -57,6 +60,7 @@ class Connection(asyncio.Protocol):
         return first - start, time.perf_counter() - start
 
     def close(self) -> None:
+        """Close the connection."""
         self._transport.close()
 
 
@@ -76,8 +80,7 @@ async def drive(address: str, requests: Iterator[bytes], at_a_time: int) -> list
 
     async def work() -> None:
         _, connection = await loop.create_connection(Connection, host, int(port))
-        for request in requests:
-            times.append(await connection.ask(request))
+        times.extend([await connection.ask(request) for request in requests])
         connection.close()
 
     await asyncio.gather(*(work() for _ in range(at_a_time)))

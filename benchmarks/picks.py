@@ -44,7 +44,9 @@ def best(work: Callable[[], Any], times: int) -> float:
 
 def chat(prompt_bytes: int, group: int = 0, number: int = 0) -> bytes:
     """Return a chat body whose first three quarters are shared by its group."""
-    text = f"group {group} ".ljust(16) * (prompt_bytes * 3 // 64) + f"request {number} ".ljust(16) * (prompt_bytes // 64)
+    text = f"group {group} ".ljust(16) * (prompt_bytes * 3 // 64) + f"request {number} ".ljust(16) * (
+        prompt_bytes // 64
+    )
     body = {"model": "m", "stream": False, "messages": [{"role": "user", "content": text}]}
     return json.dumps(body, separators=(",", ":")).encode()
 
@@ -64,7 +66,9 @@ def router_of(size: int) -> tuple[Router, Ledger]:
     (columns,) = pools.all()
     random = np.random.default_rng(1)
     for endpoint in endpoints:
-        columns.report(endpoint.hostport, float(random.integers(0, 9)), float(random.integers(0, 60)), random.random())
+        columns.report(
+            endpoint.hostport, float(random.integers(0, 9)), float(random.integers(0, 60)), random.random()
+        )
     scheduler = observed(
         builtin.default(),
         lambda point, kind, name: families.plugin_duration_seconds.labels(point, kind, name).observe,

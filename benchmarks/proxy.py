@@ -96,7 +96,8 @@ def child_named(name: str) -> int:
 def manifests(folder: Path, ports: list[int]) -> list[Path]:
     """Write a gateway, a route and a pool of *ports*."""
     endpoints = [
-        {"name": f"e{port}", "address": "127.0.0.1", "port": str(port), "labels": {"app": "bench"}} for port in ports
+        {"name": f"e{port}", "address": "127.0.0.1", "port": str(port), "labels": {"app": "bench"}}
+        for port in ports
     ]
     documents = [
         {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "g"},
@@ -122,21 +123,26 @@ def free_port() -> int:
 
 
 @contextlib.asynccontextmanager
-async def static_envoy(folder: Path, *, picker: str | None, ports: list[int]) -> AsyncIterator[tuple[int, str]]:
+async def static_envoy(
+    folder: Path, *, picker: str | None, ports: list[int]
+) -> AsyncIterator[tuple[int, str]]:
     """Run Envoy with `examples/envoy-full-duplex.yaml`; without *picker*, straight to *ports* (direct)."""
     config = yaml.safe_load((_EXAMPLES / "envoy-full-duplex.yaml").read_text())
     resources, port = config["static_resources"], free_port()
     resources["listeners"][0]["address"]["socket_address"]["port_value"] = port
     config["admin"]["address"]["socket_address"]["port_value"] = 0
-    epp, picked = resources["clusters"]
+    epp, _ = resources["clusters"]
     if picker is not None:
-        where = epp["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
+        where = epp["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"][
+            "socket_address"
+        ]
         where["port_value"] = int(picker.rpartition(":")[2])
     else:
         manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
         del manager["http_filters"][0]
         endpoints = [
-            {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": each}}}} for each in ports
+            {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": each}}}}
+            for each in ports
         ]
         resources["clusters"] = [
             {"name": "picked", "type": "STATIC", "connect_timeout": "1s", "lb_policy": "LEAST_REQUEST",
@@ -189,7 +195,13 @@ async def run(endpoints: int = 8) -> list[dict[str, Any]]:
             paths = manifests(folder, ports)
             async with static_envoy(folder, picker=None, ports=ports) as (envoy, address):
                 for case in CASES:
-                    rows.append({"case": case.name, "mode": "direct", **await measure(case, address, {"envoy": envoy})})
+                    rows.append(
+                        {
+                            "case": case.name,
+                            "mode": "direct",
+                            **await measure(case, address, {"envoy": envoy}),
+                        }
+                    )
             bare = process("benchmarks.bare", *map(str, ports))
             for mode, picker in (("bare", bare), ("lean", epp(paths))):
                 async with picker as (pid, addresses):

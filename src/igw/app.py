@@ -17,6 +17,7 @@ from aiohttp import web
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import exposition
 
+from igw.columns import Columns
 from igw.config.manifests import Manifests, load
 from igw.discovery import files, snapshot
 from igw.endpoint import hostport
@@ -82,7 +83,7 @@ class Picker:
         self._prefix = PrefixIndex()
         self._ledger = Ledger(
             settings.reservation_deadline_seconds,
-            listeners=(self._requests, Correction(self._prefix, lambda key: self._pools.columns_of(key))),
+            listeners=(self._requests, Correction(self._prefix, self._columns_of)),
         )
         self._pools = Pools(self._prefix, self._ledger)
         self._router = Router(self._pools, self._prefix, self._ledger, builtin.default(), self._clock)
@@ -140,6 +141,9 @@ class Picker:
                 for scraper in self._scrapers.values():
                     await scraper.stop()
 
+    def _columns_of(self, key: str) -> Columns | None:
+        return self._pools.columns_of(key)
+
     # Files ------------------------------------------------------------------------------------------------------
 
     def _read(self) -> Manifests:
@@ -152,10 +156,14 @@ class Picker:
         if self._settings.config_file is not None:
             document = load([self._settings.config_file]).picker_config
             if document is None:
-                raise ConfigError(str(self._settings.config_file), "there is no EndpointPickerConfig in this file")
+                raise ConfigError(
+                    str(self._settings.config_file), "there is no EndpointPickerConfig in this file"
+                )
         return configured.scheduler(document) if document is not None else builtin.default()
 
-    async def _adopt(self, manifests: Manifests, group: asyncio.TaskGroup, session: aiohttp.ClientSession) -> None:
+    async def _adopt(
+        self, manifests: Manifests, group: asyncio.TaskGroup, session: aiohttp.ClientSession
+    ) -> None:
         scheduler = self._scheduler_of(manifests)  # raises before anything has changed
         families = self._families
         self._router.scheduler = observed_scheduler(
@@ -197,7 +205,9 @@ class Picker:
 
     # Servers ----------------------------------------------------------------------------------------------------
 
-    async def _serve(self, stack: contextlib.AsyncExitStack, servicer: health.aio.HealthServicer) -> Addresses:
+    async def _serve(
+        self, stack: contextlib.AsyncExitStack, servicer: health.aio.HealthServicer
+    ) -> Addresses:
         settings = self._settings
         limit = settings.max_body_bytes + (1 << 20)
         server = grpc.aio.server(
@@ -209,8 +219,12 @@ class Picker:
         for each in (server, health_server):
             health_pb2_grpc.add_HealthServicer_to_server(servicer, each)
         bind = settings.bind_address
-        grpc_port = await _started(stack, server, bind, settings.grpc_port, "--grpc-port", settings.drain_seconds)
-        health_port = await _started(stack, health_server, bind, settings.health_port, "--grpc-health-port", 0)
+        grpc_port = await _started(
+            stack, server, bind, settings.grpc_port, "--grpc-port", settings.drain_seconds
+        )
+        health_port = await _started(
+            stack, health_server, bind, settings.health_port, "--grpc-health-port", 0
+        )
         metrics_port = await self._serve_metrics(stack)
         return Addresses(hostport(bind, grpc_port), hostport(bind, health_port), hostport(bind, metrics_port))
 
@@ -229,7 +243,9 @@ class Picker:
         try:
             await site.start()
         except OSError as error:
-            raise ConfigError("--metrics-port", _busy(settings.bind_address, settings.metrics_port)) from error
+            raise ConfigError(
+                "--metrics-port", _busy(settings.bind_address, settings.metrics_port)
+            ) from error
         return int(runner.addresses[0][1])
 
 

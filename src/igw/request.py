@@ -39,7 +39,6 @@ class Request(msgspec.Struct, frozen=True):
     """Length of the prompt; it outlives the prompt itself, which is dropped once the pick is made."""
     seed: bytes = b""
     """What else must be equal for a cached prefix to be shared: model and cache salt."""
-    max_tokens: int | None = None
     body_bytes: int = 0
     fairness_id: str = ""
     objective: str = ""

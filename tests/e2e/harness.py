@@ -26,7 +26,9 @@ POOL_LABELS = {"app": "llama"}
 
 def igw(name: str, *arguments: str, log: list[str] | None = None) -> Child:
     """Return a component as a child process; its log lines go to *log*."""
-    return Child(name, [sys.executable, "-m", "igw", *arguments], relay=(log.append if log is not None else None))
+    return Child(
+        name, [sys.executable, "-m", "igw", *arguments], relay=(log.append if log is not None else None)
+    )
 
 
 class Stack:
@@ -47,6 +49,7 @@ class Stack:
 
     @property
     def file(self) -> Path:
+        """The manifests."""
         return self.folder / "stack.yaml"
 
     def write(self, ports: list[int]) -> None:
@@ -54,6 +57,7 @@ class Stack:
         self.file.write_text(yaml.safe_dump_all(self.documents(ports)))
 
     def documents(self, ports: list[int]) -> list[dict[str, Any]]:
+        """Return a gateway, a route, a pool and its endpoints."""
         return [
             {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "g"},
              "spec": {"gatewayClassName": "igw", "listeners": [{"name": "http", "port": 8080, "protocol": "HTTP"}]}},
@@ -114,7 +118,9 @@ class Stack:
 
     async def faults(self, index: int, **faults: Any) -> None:
         """Set the faults of one server."""
-        async with self.http.post(f"http://127.0.0.1:{self.ports[index]}/igw/faults", json=faults) as response:
+        async with self.http.post(
+            f"http://127.0.0.1:{self.ports[index]}/igw/faults", json=faults
+        ) as response:
             response.raise_for_status()
 
 
@@ -131,8 +137,12 @@ async def stack(
     """Run a stack until the block is left, then leave nothing behind."""
     made = Stack(folder, failure_mode, route_annotations or {})
     async with contextlib.AsyncExitStack() as exits:
-        made.http = await exits.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)))
-        made.servers = [igw(f"server {index}", "sim", "--model", MODEL, *server_flags) for index in range(servers)]
+        made.http = await exits.enter_async_context(
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30))
+        )
+        made.servers = [
+            igw(f"server {index}", "sim", "--model", MODEL, *server_flags) for index in range(servers)
+        ]
         for server in made.servers:
             exits.push_async_callback(server.stop)
         ready = await asyncio.gather(*(server.start() for server in made.servers))
@@ -146,7 +156,9 @@ async def stack(
         await made.start_picker(*picker_flags)
         base = settings or GatewaySettings()
         used = GatewaySettings(
-            picker=made.picker_addresses["grpc"], free_ports=True, max_request_body_bytes=base.max_request_body_bytes
+            picker=made.picker_addresses["grpc"],
+            free_ports=True,
+            max_request_body_bytes=base.max_request_body_bytes,
         )
         made.gateway = await exits.enter_async_context(GatewayRunner(load([made.file]), used))
         (address,) = made.gateway.addresses.values()

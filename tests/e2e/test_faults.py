@@ -77,7 +77,9 @@ async def test_with_fail_open_requests_go_on_at_once_when_the_picker_is_killed_a
         await running.until(picks_again)
 
 
-async def test_with_fail_open_a_hung_picker_holds_requests_only_until_its_health_check_fails(tmp_path: Path) -> None:
+async def test_with_fail_open_a_hung_picker_holds_requests_only_until_its_health_check_fails(
+    tmp_path: Path,
+) -> None:
     """A stopped process accepts connections and says nothing: the peer's clients wait 12 s or for ever."""
     async with stack(tmp_path, servers=2) as running:
         assert [200] == await statuses(running, 1)
@@ -129,7 +131,7 @@ async def test_an_edit_of_endpoints_takes_effect_and_a_broken_one_changes_nothin
         running.file.write_text(good.replace("selector:", "selektor:"))
 
         async def refused() -> bool:
-            return await running.metric('igw_config_reloads_total') == 2
+            return await running.metric("igw_config_reloads_total") == 2
 
         await running.until(refused)
         (line,) = [line for line in running.picker_log if "edit_refused" in line]

@@ -35,7 +35,9 @@ async def test_answers_pass_unchanged_and_usage_is_learnt_in_passing(tmp_path: P
         async with running.chat("hello " * 200, max_tokens=8, **options) as response:
             events = [line async for line in response.content if line.startswith(b"data: {")]
         pieces = [json.loads(event[6:]) for event in events]
-        text = "".join(piece["choices"][0]["delta"].get("content", "") for piece in pieces if piece["choices"])
+        text = "".join(
+            piece["choices"][0]["delta"].get("content", "") for piece in pieces if piece["choices"]
+        )
         assert whole["choices"][0]["message"]["content"] == text
         assert pieces[-1]["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
         await running.becomes("igw_reservations_open", 0)
@@ -67,7 +69,9 @@ async def test_requests_with_trailers_without_bodies_and_with_large_ones_are_ser
     )  # fmt: skip
     async with foreign(tmp_path, 1, *flags) as running:
         host, _, port = running.url.removeprefix("http://").rpartition(":")
-        body = json.dumps({"model": "llama", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}).encode()
+        body = json.dumps(
+            {"model": "llama", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
+        ).encode()
         async with asyncio.timeout(10):
             assert b'"usage"' in await http2_with_trailers(host, int(port), "/v1/chat/completions", body)
         async with running.http.get(f"{running.url}/v1/models") as response:

@@ -17,14 +17,21 @@ from tests.e2e.harness import MODEL, stack
 
 async def test_the_openai_sdk_gets_right_answers_streamed_or_not_and_caches_are_hit(tmp_path: Path) -> None:
     """The main job: a conversation's second turn goes where its first one is cached."""
-    async with stack(tmp_path, servers=3) as running, AsyncOpenAI(base_url=f"{running.url}/v1", api_key="x") as client:
+    async with (
+        stack(tmp_path, servers=3) as running,
+        AsyncOpenAI(base_url=f"{running.url}/v1", api_key="x") as client,
+    ):
         messages = [{"role": "system", "content": "You are terse. " * 100}, {"role": "user", "content": "Hi"}]
         whole = await client.chat.completions.create(model=MODEL, messages=messages, max_tokens=8)  # type: ignore[arg-type]
         text = whole.choices[0].message.content
         assert "".join(answer(tokenize(render_chat(messages)), 8)) == text
         messages += [{"role": "assistant", "content": str(text)}, {"role": "user", "content": "More"}]
         stream = await client.chat.completions.create(
-            model=MODEL, messages=messages, max_tokens=8, stream=True, stream_options={"include_usage": True}  # type: ignore[arg-type]
+            model=MODEL,
+            messages=messages,
+            max_tokens=8,
+            stream=True,
+            stream_options={"include_usage": True},  # type: ignore[arg-type]
         )
         chunks = [chunk async for chunk in stream]
         pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
@@ -35,7 +42,9 @@ async def test_the_openai_sdk_gets_right_answers_streamed_or_not_and_caches_are_
         assert usage.prompt_tokens_details.cached_tokens > 300
         await running.becomes("igw_reservations_open", 0)
         assert 2 == await running.metric("llm_d_epp_request_duration_seconds_count")
-        assert usage.prompt_tokens_details.cached_tokens == await running.metric("llm_d_epp_request_cached_tokens_sum")
+        assert usage.prompt_tokens_details.cached_tokens == await running.metric(
+            "llm_d_epp_request_cached_tokens_sum"
+        )
 
 
 async def test_bad_requests_get_openai_errors_that_say_what_is_wrong(tmp_path: Path) -> None:
@@ -77,7 +86,9 @@ async def test_a_body_over_the_limit_is_413(tmp_path: Path, mode: str) -> None:
     annotations = {"igw.dev/request-body": mode}
     settings = GatewaySettings(max_request_body_bytes=1 << 20)
     flags = ("--max-body-bytes", str(1 << 20))
-    async with stack(tmp_path, 1, route_annotations=annotations, settings=settings, picker_flags=flags) as running:
+    async with stack(
+        tmp_path, 1, route_annotations=annotations, settings=settings, picker_flags=flags
+    ) as running:
         async with running.chat("x" * (2 << 20)) as response:
             assert (413, "rejected-too-large") == (
                 response.status, response.headers["x-llm-d-request-dropped-reason"],
@@ -127,13 +138,17 @@ async def test_control_headers_of_clients_neither_steer_nor_reach_the_server(tmp
 
 
 @pytest.mark.parametrize(("mode", "copies"), [("Streamed", 2), ("Buffered", 3)])
-async def test_a_body_of_20_mb_passes_and_copies_in_the_picker_are_few(tmp_path: Path, mode: str, copies: int) -> None:
+async def test_a_body_of_20_mb_passes_and_copies_in_the_picker_are_few(
+    tmp_path: Path, mode: str, copies: int
+) -> None:
     """Two copies in pieces; in one message three, for an instant, because gRPC copies the message once more."""
     flags = (
         "--speed", "1000000000", "--max-model-len", "8000000", "--num-gpu-blocks", "8000", "--block-size", "1000",
     )  # fmt: skip
     size = 20 << 20
-    async with stack(tmp_path, 1, route_annotations={"igw.dev/request-body": mode}, server_flags=flags) as running:
+    async with stack(
+        tmp_path, 1, route_annotations={"igw.dev/request-body": mode}, server_flags=flags
+    ) as running:
         async with running.chat("warm up") as response:
             assert 200 == response.status
         before = memory(running.picker.pid, "VmRSS")
@@ -156,7 +171,9 @@ def memory(pid: int, field: str) -> int:
 @pytest.mark.parametrize("mode", ["Buffered", "Streamed"])
 async def test_a_request_with_trailers_is_served(tmp_path: Path, mode: str) -> None:
     """Legal in HTTP/2; upstream's picker waits for ever."""
-    body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}).encode()
+    body = json.dumps(
+        {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
+    ).encode()
     async with stack(tmp_path, 1, route_annotations={"igw.dev/request-body": mode}) as running:
         host, _, port = running.url.removeprefix("http://").rpartition(":")
         async with asyncio.timeout(10):
@@ -169,7 +186,9 @@ async def test_a_request_with_trailers_is_served(tmp_path: Path, mode: str) -> N
 async def http2_with_trailers(host: str, port: int, path: str, body: bytes) -> bytes:
     """Send one HTTP/2 request (RFC 9113) whose stream ends with trailers; return the answer's data frames."""
 
-    def field(name: str, value: str) -> bytes:  # HPACK (RFC 7541): literal without indexing, new name, no Huffman
+    def field(
+        name: str, value: str
+    ) -> bytes:  # HPACK (RFC 7541): literal without indexing, new name, no Huffman
         return b"\x00" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
 
     def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
@@ -216,6 +235,7 @@ async def test_a_client_that_leaves_mid_stream_frees_its_reservation_within_a_se
 async def test_many_at_once_are_spread_although_metrics_are_old(tmp_path: Path) -> None:
     """Load is reserved inside the pick: a burst between two scrapes does not land on one server."""
     async with stack(tmp_path, servers=3) as running:
+
         async def one(number: int) -> None:
             async with running.chat(f"{number}") as response:
                 assert 200 == response.status
@@ -226,7 +246,7 @@ async def test_many_at_once_are_spread_although_metrics_are_old(tmp_path: Path) 
         counts = [
             float(line.rsplit(" ", 1)[1])
             for line in page.splitlines()
-            if line.startswith('llm_d_epp_scheduler_attempts_total{') and 'status="success"' in line
+            if line.startswith("llm_d_epp_scheduler_attempts_total{") and 'status="success"' in line
         ]
         assert (3, 30) == (len(counts), sum(counts))
         assert min(counts) >= 5

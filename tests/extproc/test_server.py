@@ -99,9 +99,14 @@ def response_body(data: bytes, end: bool) -> pb.ProcessingRequest:
 async def test_the_pick_is_sent_as_header_and_as_metadata_with_the_same_value() -> None:
     """Protocol 004 asks for both; the body goes back unchanged."""
     async with Harness().serving() as harness:
-        first, second = await harness.exchange([request_headers(), request_body(CHAT[:9], False), request_body(CHAT[9:])])
+        first, second = await harness.exchange(
+            [request_headers(), request_body(CHAT[:9], False), request_body(CHAT[9:])]
+        )
     (header,) = first.request_headers.response.header_mutation.set_headers
-    assert ("x-gateway-destination-endpoint", b"10.0.0.1:8000") == (header.header.key, header.header.raw_value)
+    assert ("x-gateway-destination-endpoint", b"10.0.0.1:8000") == (
+        header.header.key,
+        header.header.raw_value,
+    )
     assert "10.0.0.1:8000" == first.dynamic_metadata["envoy.lb"]["x-gateway-destination-endpoint"]
     piece = second.request_body.response.body_mutation.streamed_response
     assert (CHAT, True) == (piece.body, piece.end_of_stream)
@@ -122,7 +127,9 @@ async def test_a_lean_exchange_leaves_its_reservation_to_the_access_log() -> Non
 
 async def test_a_full_exchange_settles_with_usage_at_the_end_of_the_answer() -> None:
     """Status, times and tokens are read in passing; every piece is sent on."""
-    answer = b'{"usage":{"prompt_tokens":10,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":8}}}'
+    answer = (
+        b'{"usage":{"prompt_tokens":10,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":8}}}'
+    )
     async with Harness().serving() as harness:
         replies = await harness.exchange(
             [request_headers(), request_body(CHAT), response_headers(), response_body(answer[:40], False),
@@ -162,7 +169,9 @@ async def test_a_body_that_is_no_json_is_a_400() -> None:
     """Whatever the body mode."""
     async with Harness().serving() as harness:
         for mode in (None, 2):
-            replies = await harness.exchange([request_headers(body_mode=mode), request_body(b"no healthy upstream")])
+            replies = await harness.exchange(
+                [request_headers(body_mode=mode), request_body(b"no healthy upstream")]
+            )
             assert 400 == replies[-1].immediate_response.status.code
             assert b"not a valid chat/completions request" in replies[-1].immediate_response.body
 

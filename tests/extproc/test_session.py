@@ -39,7 +39,9 @@ from igw.request import Head, Request
 DUPLEX = Modes()
 BUFFERED = Modes(BodyMode.BUFFERED, BodyMode.NONE)
 STREAMED = Modes(BodyMode.STREAMED, BodyMode.STREAMED)
-HEAD = Head("/v1/chat/completions", "POST", {":path": "/v1/chat/completions", "content-type": "application/json"})
+HEAD = Head(
+    "/v1/chat/completions", "POST", {":path": "/v1/chat/completions", "content-type": "application/json"}
+)
 DECISION = Decision(7, Request(HEAD), (Endpoint.at("10.0.0.1", 8000), Endpoint.at("10.0.0.2", 8000)))
 
 
@@ -65,7 +67,9 @@ def test_a_streamed_body_is_collected_and_sent_back_after_the_pick() -> None:
     assert () == session.receive(headers())
     assert () == session.receive(RequestBody(b"one ", end=False))
     assert (Decide(HEAD, b"one two"),) == session.receive(RequestBody(b"two", end=True))
-    assert [pick("request_headers"), PassBody("request_body", b"one two", end=True)] == plain(session.decided(DECISION))
+    assert [pick("request_headers"), PassBody("request_body", b"one two", end=True)] == plain(
+        session.decided(DECISION)
+    )
     assert State.ROUTED is session.state
 
 
@@ -214,9 +218,13 @@ def test_an_answer_passes_piece_by_piece_and_its_end_is_told() -> None:
     assert [Answered(200, "10.0.0.2:8000"), Acknowledge("response_headers")] == session.receive(
         ResponseHeaders(200, end=False, served_by="10.0.0.2:8000")
     )
-    assert [FirstByte(), PassBody("response_body", b"a", end=False)] == session.receive(ResponseBody(b"a", end=False))
+    assert [FirstByte(), PassBody("response_body", b"a", end=False)] == session.receive(
+        ResponseBody(b"a", end=False)
+    )
     assert [PassBody("response_body", b"b", end=False)] == session.receive(ResponseBody(b"b", end=False))
-    assert [PassBody("response_body", b"", end=True), Ended(b"ab", 2)] == session.receive(ResponseBody(b"", end=True))
+    assert [PassBody("response_body", b"", end=True), Ended(b"ab", 2)] == session.receive(
+        ResponseBody(b"", end=True)
+    )
 
 
 def test_an_answer_without_a_body_ends_with_its_headers() -> None:
@@ -239,7 +247,9 @@ def test_a_buffered_answer_is_acknowledged_not_sent_back() -> None:
     """Only full duplex asks for the pieces back."""
     session = routed(Modes(BodyMode.BUFFERED, BodyMode.BUFFERED))
     session.receive(ResponseHeaders(200, end=False))
-    assert [FirstByte(), Acknowledge("response_body"), Ended(b"x", 1)] == session.receive(ResponseBody(b"x", end=True))
+    assert [FirstByte(), Acknowledge("response_body"), Ended(b"x", 1)] == session.receive(
+        ResponseBody(b"x", end=True)
+    )
 
 
 def test_an_exchange_may_begin_with_the_answer() -> None:

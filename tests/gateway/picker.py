@@ -76,7 +76,8 @@ class Picker(external_processor_pb2_grpc.ExternalProcessorServicer):  # type: ig
 
     async def start(self) -> None:
         """Listen, on the port it had before if it was started before."""
-        self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)])
+        self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0),
+                                               ("grpc.http2.max_ping_strikes", 0)])
         external_processor_pb2_grpc.add_ExternalProcessorServicer_to_server(self, self._server)
         export = grpc.unary_unary_rpc_method_handler(
             self._export, logs_service_pb2.ExportLogsServiceRequest.FromString,

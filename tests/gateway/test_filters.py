@@ -152,6 +152,6 @@ async def _until_picker_is(client: Any, health: str) -> None:
             async with client.session.get(f"http://{client.runner.admin_address}/clusters") as answer:
                 lines = [line for line in (await answer.text()).splitlines()
                          if line.startswith("picker/") and "::health_flags::" in line]
-            if any(health in line for line in lines):
+            if any(f"/{health}" in line or line.endswith(f"::{health}") for line in lines):
                 return
             await asyncio.sleep(0.05)

@@ -164,6 +164,7 @@ def test_broken_beliefs_shrink_what_an_endpoint_is_believed_to_hold() -> None:
     index = PrefixIndex()
     slot = index.slot("a")
     index.resize(slot, 1000)
+    assert held_by(index, "a") == 1000
     index.correct(slot, believed=10, actual=0)
     assert held_by(index, "a") == 900
     for _ in range(100):
@@ -176,6 +177,7 @@ def test_beliefs_that_come_true_restore_the_size_but_no_more() -> None:
     index = PrefixIndex()
     slot = index.slot("a")
     index.resize(slot, 1000)
+    assert held_by(index, "a") == 1000
     index.correct(slot, believed=10, actual=0)
     index.resize(slot, 1000)
     index.correct(slot, believed=10, actual=10)
@@ -183,6 +185,25 @@ def test_beliefs_that_come_true_restore_the_size_but_no_more() -> None:
     for _ in range(20):
         index.correct(slot, believed=10, actual=10)
     assert held_by(index, "a") == 1000
+
+
+def test_a_broken_belief_counts_at_once_however_little_is_held_of_a_large_cache() -> None:
+    """What is believed in shrinks from what is held, not from a size that was never filled."""
+    index = PrefixIndex()
+    slot = index.slot("a")
+    index.record(slot, range(200))
+    index.correct(slot, believed=100, actual=0)
+    assert index.statistics().entries == 180
+
+
+def test_memory_that_others_give_back_is_used_again() -> None:
+    """An endpoint's share of the memory grows when others leave."""
+    index = PrefixIndex(max_entries=2000)
+    for name in ("a", "b"):
+        index.slot(name)
+    assert held_by(index, "a") == 1000
+    index.remove("b")
+    assert held_by(index, "a") == 2000
 
 
 @pytest.mark.parametrize(("believed", "actual"), [(0, 0), (10, 5), (10, 30), (1, 0)])

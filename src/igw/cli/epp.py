@@ -18,9 +18,10 @@ from igw.errors import ConfigError
 from igw.telemetry import log
 
 
-def epp(  # noqa: PLR0913 - one parameter per flag
+def epp(  # noqa: PLR0913, PLR0917 - one parameter per flag
     files: Annotated[
-        list[Path], typer.Option("-f", "--file", help="Manifests: files or directories. Watched.", metavar="PATH")
+        list[Path],
+        typer.Option("-f", "--file", help="Manifests: files or directories. Watched.", metavar="PATH"),
     ],
     config_file: Annotated[
         Path | None, typer.Option("--config-file", help="EndpointPickerConfig; wins over one in -f.")
@@ -30,14 +31,21 @@ def epp(  # noqa: PLR0913 - one parameter per flag
     bind_address: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     grpc_port: Annotated[int, typer.Option(help="ext_proc and access logs; 0 takes a free port.")] = 9002,
     grpc_health_port: Annotated[int, typer.Option(help="gRPC health; 0 takes a free port.")] = 9003,
-    metrics_port: Annotated[int, typer.Option(help="Prometheus metrics over HTTP; 0 takes a free port.")] = 9090,
+    metrics_port: Annotated[
+        int, typer.Option(help="Prometheus metrics over HTTP; 0 takes a free port.")
+    ] = 9090,
     refresh_metrics_interval: Annotated[
-        float, typer.Option(help="Seconds between scrapes of an endpoint while requests come, at the shortest.", min=0.01)
+        float,
+        typer.Option(
+            help="Seconds between scrapes of an endpoint while requests come, at the shortest.", min=0.01
+        ),
     ] = 0.05,
     max_body_bytes: Annotated[
         int, typer.Option(help="Larger request bodies get 413 when they pass through the picker.", min=1)
     ] = 64 << 20,
-    drain_timeout: Annotated[float, typer.Option(help="Seconds that open exchanges get after SIGTERM.", min=0)] = 30.0,
+    drain_timeout: Annotated[
+        float, typer.Option(help="Seconds that open exchanges get after SIGTERM.", min=0)
+    ] = 30.0,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Decide, per request, which endpoint of a pool should run it.
@@ -71,5 +79,5 @@ async def _run(settings: PickerSettings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with Picker(settings).running() as addresses:
-        print(json.dumps({"ready": True, **msgspec.structs.asdict(addresses)}), flush=True)  # noqa: T201 - the contract of `igw up`
+        print(json.dumps({"ready": True, **msgspec.structs.asdict(addresses)}), flush=True)
         await stop.wait()

@@ -5,7 +5,7 @@ Source: envoy/service/ext_proc/v3/external_processor.proto (Envoy 1.40); protoco
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -80,7 +80,7 @@ def _response_headers(message: Any, _pool: str) -> s.Event:
     )
 
 
-_READERS = {
+_READERS: dict[str | None, Callable[[Any, str], s.Event]] = {
     "request_headers": _request_headers,
     "request_body": _request_body,
     "request_trailers": lambda _message, _pool: s.RequestTrailers(),
@@ -166,7 +166,11 @@ def refuse(effect: s.Refuse) -> Any:
     answer = response.immediate_response
     answer.status.code = rejected.status
     answer.body = msgspec.json.encode(
-        {"error": _Error(rejected.message, _ERROR_TYPES.get(rejected.status, "server_error"), None, rejected.code)}
+        {
+            "error": _Error(
+                rejected.message, _ERROR_TYPES.get(rejected.status, "server_error"), None, rejected.code
+            )
+        }
     )
     answer.details = "igw_" + rejected.reason.replace("-", "_")
     for key, value in _answer_headers(rejected):

@@ -27,14 +27,14 @@ with the answer. Body pieces after the pick come in STREAMED mode. Out of DECIDI
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 from igw.decision import Decision
-from igw.errors import BadRequest, Rejected, TooLarge
+from igw.errors import Rejected, TooLarge
 from igw.parsing.usage import TAIL_BYTES
 from igw.request import Head
 
@@ -60,12 +60,16 @@ class Modes(msgspec.Struct, frozen=True):
 
 
 class RequestHeaders(msgspec.Struct, frozen=True):
+    """The request has begun; *end*: it has no body."""
+
     head: Head
     end: bool
     modes: Modes = Modes()
 
 
 class RequestBody(msgspec.Struct, frozen=True):
+    """A piece of the request's body, or all of it; *end*: neither more of it nor trailers follow."""
+
     data: bytes
     end: bool
     subset: tuple[str, ...] | None = None
@@ -73,10 +77,12 @@ class RequestBody(msgspec.Struct, frozen=True):
 
 
 class RequestTrailers(msgspec.Struct, frozen=True):
-    pass
+    """The request has ended with trailers."""
 
 
 class ResponseHeaders(msgspec.Struct, frozen=True):
+    """The answer has begun; *end*: it has no body. *served_by* is `ip:port`, if the proxy says so."""
+
     status: int
     end: bool
     served_by: str = ""
@@ -84,12 +90,14 @@ class ResponseHeaders(msgspec.Struct, frozen=True):
 
 
 class ResponseBody(msgspec.Struct, frozen=True):
+    """A piece of the answer's body; *end*: neither more of it nor trailers follow."""
+
     data: bytes
     end: bool
 
 
 class ResponseTrailers(msgspec.Struct, frozen=True):
-    pass
+    """The answer has ended with trailers."""
 
 
 Event: TypeAlias = (
@@ -155,9 +163,7 @@ class Ended(msgspec.Struct, frozen=True):
     response_bytes: int
 
 
-Effect: TypeAlias = (
-    Decide | Acknowledge | SendPick | PassBody | Refuse | Answered | FirstByte | Ended
-)
+Effect: TypeAlias = Decide | Acknowledge | SendPick | PassBody | Refuse | Answered | FirstByte | Ended
 
 
 class ProtocolError(Exception):
@@ -217,7 +223,7 @@ class Session:
         handler = _HANDLERS.get((self.state, type(event)))
         if handler is None:
             raise ProtocolError(f"{type(event).__name__} in state {self.state.name}")
-        return handler(self, event)  # type: ignore[no-any-return]
+        return handler(self, event)
 
     # The request ------------------------------------------------------------------------------------------------
 
@@ -347,7 +353,7 @@ class Session:
         return TooLarge(f"the request body is larger than {self._max_body_bytes} bytes")
 
 
-_HANDLERS = {
+_HANDLERS: dict[tuple[State, type[Event]], Callable[[Session, Any], Sequence[Effect]]] = {
     (State.START, RequestHeaders): Session._request_headers,
     (State.START, ResponseHeaders): Session._response_headers,
     (State.READING, RequestBody): Session._request_body,

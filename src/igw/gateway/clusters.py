@@ -21,6 +21,16 @@ _LIMITS = {"thresholds": [{"priority": "DEFAULT", "max_connections": _NO_LIMIT, 
                            "max_requests": _NO_LIMIT, "max_retries": _NO_LIMIT}]}
 
 
+# With no healthy host left a request fails at once instead of trying a dead one, and what a health check found counts
+# at once: Envoy would gather such news for a second.
+_NO_PANIC = {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"}
+
+# A failed health check does not end streams that are under way. Pings do: requests waiting for a picker that is stopped
+# or cut off are let go after three seconds. Its gRPC server must allow pings without data (grpc.http2.max_ping_strikes
+# is 0 in igw's own); one that does not closes idle connections, which are opened again.
+_KEEPALIVE = {"connection_keepalive": {"interval": "1s", "timeout": "2s"}}
+
+
 def pool_cluster(pool: str) -> str:
     """Return the name of the cluster for *pool* (`namespace/name`)."""
     return f"pool/{pool}"
@@ -35,8 +45,7 @@ def for_pool(pool: InferencePool, settings: GatewaySettings) -> dict[str, Any]:
         "eds_cluster_config": {"eds_config": {"ads": {}, "resource_api_version": "V3"}},
         "connect_timeout": "1s",
         "load_balancing_policy": _override_host(),
-        # with no ready server left a request fails at once instead of trying a dead one
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "common_lb_config": _NO_PANIC,
         # an endpoint that was deleted is gone, even if it still answers
         "ignore_health_on_host_removal": True,
         "circuit_breakers": _LIMITS,
@@ -45,7 +54,7 @@ def for_pool(pool: InferencePool, settings: GatewaySettings) -> dict[str, Any]:
             "healthy_threshold": 1,
             "http_health_check": {"path": settings.health_path,
                                   "codec_client_type": "HTTP2" if http2 else "HTTP1"}}],
-        "typed_extension_protocol_options": _protocol(http2=http2),
+        "typed_extension_protocol_options": _protocol({"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}),
     }
 
 
@@ -61,8 +70,7 @@ def _override_host() -> dict[str, Any]:
                               fallback_policy={"policies": [{"typed_extension_config": least_request}]})}}]}
 
 
-def _protocol(*, http2: bool) -> dict[str, Any]:
-    options: dict[str, Any] = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
+def _protocol(options: dict[str, Any]) -> dict[str, Any]:
     return {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions":
             typed("upstreams.http.v3.HttpProtocolOptions", explicit_http_config=options)}
 
@@ -82,15 +90,14 @@ def for_picker(hostport: str) -> dict[str, Any]:
         "name": name,
         "type": "STATIC" if literal else "STRICT_DNS",
         "connect_timeout": "1s",
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "common_lb_config": _NO_PANIC,
         "circuit_breakers": _LIMITS,
-        # A picker that is down or hangs is out before a request has to find out, and those waiting for it are let go.
-        "close_connections_on_host_health_failure": True,
+        # a picker that is down or hangs is out before a request has to find out
         "health_checks": [{
             "timeout": "1s", "interval": "0.5s", "no_traffic_interval": "0.5s", "no_traffic_healthy_interval": "0.5s",
             "unhealthy_threshold": 2, "healthy_threshold": 1,
             "grpc_health_check": {"service_name": EXT_PROC_SERVICE}}],
-        "typed_extension_protocol_options": _protocol(http2=True),
+        "typed_extension_protocol_options": _protocol({"http2_protocol_options": _KEEPALIVE}),
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket_address(host, port)}}]}]},

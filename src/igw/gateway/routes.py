@@ -12,7 +12,7 @@ from igw.config.references import attached
 from igw.gateway import filters
 from igw.gateway.clusters import pool_cluster
 from igw.gateway.settings import GatewaySettings
-from igw.gateway.xds import duration
+from igw.gateway.xds import duration, typed
 
 def route_configuration(name: str, gateway: Gateway, listener: Listener, manifests: Manifests,
                         settings: GatewaySettings) -> dict[str, Any]:
@@ -89,6 +89,10 @@ def _limits(rule: Rule, *, retried: bool) -> dict[str, Any]:
         return limits
     retry: dict[str, Any] = {
         "retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 2,
+        # the fallback policy does not know which hosts this request has met already
+        "retry_host_predicate": [{"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": typed(
+            "retry.host.previous_hosts.v3.PreviousHostsPredicate")}],
+        "host_selection_retry_max_attempts": 5,
         # the next server is another one: there is nothing to wait for
         "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.010s"}}
     if rule.timeouts.backend_request is not None and seconds(rule.timeouts.backend_request):

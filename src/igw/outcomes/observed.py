@@ -9,6 +9,8 @@ from igw.request import Request
 from igw.telemetry.families import Bounded, Families
 
 _DEFAULT_FLOW = "default-flow"
+_MOST_COMBINATIONS = 2_000
+"""Combinations of model and flow that get series of their own; clients choose both names."""
 
 
 class _Children:
@@ -69,6 +71,9 @@ class RequestMetrics:
     def _of(self, model: str, fairness_id: str) -> _Children:
         key = (self._models[model], self._flows[fairness_id or _DEFAULT_FLOW])
         children = self._children.get(key)
+        if children is None and len(self._children) >= _MOST_COMBINATIONS:
+            key = ("other", "other")
+            children = self._children.get(key)
         if children is None:
             labels = (key[0], key[0], key[1], "0")
             children = self._children[key] = _Children(self._families, labels)

@@ -29,9 +29,6 @@ class Body(msgspec.Struct):
     tools: msgspec.Raw = msgspec.Raw()
     system: msgspec.Raw = msgspec.Raw()
     instructions: msgspec.Raw = msgspec.Raw()
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    max_output_tokens: int | None = None
     cache_salt: str | None = None
 
 
@@ -79,7 +76,6 @@ def read(head: Head, body: bytes) -> Request:
         prompt=parts,
         prompt_bytes=sum(part.nbytes for part in parts),
         seed=f"{fields.model}\0{fields.cache_salt or ''}".encode(),
-        max_tokens=fields.max_completion_tokens or fields.max_tokens or fields.max_output_tokens,
         body_bytes=len(body),
         fairness_id=fairness_id,
         objective=objective,

@@ -39,6 +39,7 @@ class PrefixIndex:
         self._capacity: list[int] = []
         self._slots: dict[str, int] = {}
         self._free: list[int] = []
+        self._shared = 0  # blocks per endpoint that memory allows
 
     def slot(self, hostport: str) -> int:
         """Return the slot of an endpoint, giving it one if it is new."""
@@ -121,7 +122,8 @@ class PrefixIndex:
         in less of it; when beliefs come true again, the size recovers. Additive-increase, multiplicative-decrease.
         """
         if actual < believed // 2:
-            self._capacity[slot] = max(MIN_CAPACITY, self._capacity[slot] * 9 // 10)
+            believed_in = min(self._capacity[slot], len(self._held[slot]))
+            self._capacity[slot] = max(MIN_CAPACITY, believed_in * 9 // 10)
             self._trim(slot)
         elif believed:
             limit = min(self._nominal[slot], self._share())
@@ -149,11 +151,15 @@ class PrefixIndex:
         return max(MIN_CAPACITY, self._max_entries // max(1, len(self._slots)))
 
     def _share_memory(self) -> None:
+        """Divide the memory anew among the endpoints there are: each gets what its engine holds, if its share allows."""
         share = self._share()
+        if share == self._shared:
+            return
         for slot in self._slots.values():
-            if self._capacity[slot] > share:
-                self._capacity[slot] = share
+            if self._capacity[slot] > share or self._capacity[slot] == self._shared:
+                self._capacity[slot] = min(self._nominal[slot], share)
                 self._trim(slot)
+        self._shared = share
 
     def _members(self, mask: int) -> NDArray[np.bool_]:
         """Return the bits of *mask* as one boolean per slot."""

@@ -25,7 +25,7 @@ def observed(route: Route, families: Families, requests: RequestMetrics, clock: 
     """Return *route*, timed and counted."""
     seconds = families.scheduler_e2e_duration_seconds
     attempts = families.scheduler_attempts_total
-    models = Bounded()
+    models, names = Bounded(), Bounded(10_000)
 
     async def timed(request: Request) -> Decision:
         start = clock()
@@ -37,7 +37,7 @@ def observed(route: Route, families: Families, requests: RequestMetrics, clock: 
         seconds.observe(clock() - start)
         endpoint = decision.endpoint
         attempts.labels(
-            "success", models[request.model], endpoint.name, endpoint.namespace, endpoint.port
+            "success", models[request.model], names[endpoint.name], endpoint.namespace, endpoint.port
         ).inc()
         requests.decided(decision)
         return decision
@@ -67,31 +67,39 @@ class State:
         yield size
 
     def _of_pools(self) -> Iterable[Metric]:
+        named = self._named()
         ready = GaugeMetricFamily("llm_d_epp_ready_endpoints", "Endpoints that answer.", labels=("name",))
-        for each in self._pools.all():
-            ready.add_metric((each.pool.name,), float((each.reported & ~each.failing).sum()))
+        for name, each in named:
+            ready.add_metric((name,), float((each.reported & ~each.failing).sum()))
         yield ready
-        columns = [columns for columns in self._pools.all() if len(columns.pool)]
-        for name, text, value in _POOL_GAUGES:
-            gauge = GaugeMetricFamily(f"llm_d_epp_{name}", text, labels=("name",))
-            for each in columns:
-                gauge.add_metric((each.pool.name,), value(each))
+        filled = [(name, each) for name, each in named if len(each.pool)]
+        for family, text, value in _POOL_GAUGES:
+            gauge = GaugeMetricFamily(f"llm_d_epp_{family}", text, labels=("name",))
+            for name, each in filled:
+                gauge.add_metric((name,), value(each))
             yield gauge
         queue = GaugeMetricFamily(
-            "llm_d_epp_per_endpoint_queue_size", "Requests waiting in an engine.",
+            "llm_d_epp_per_endpoint_queue_size",
+            "Requests waiting in an engine.",
             labels=("name", "model_server_endpoint"),
-        )  # fmt: skip
+        )
         inflight = GaugeMetricFamily(
             "igw_inflight_requests",
             "Requests of this picker in flight at an endpoint.",
             labels=("name", "endpoint"),
         )
-        for each in columns:
+        for name, each in filled:
             for row, endpoint in enumerate(each.pool.endpoints):
-                queue.add_metric((each.pool.name, endpoint.name), float(each.waiting[row]))
-                inflight.add_metric((each.pool.name, endpoint.hostport), float(each.inflight[row]))
+                queue.add_metric((name, endpoint.name), float(each.waiting[row]))
+                inflight.add_metric((name, endpoint.hostport), float(each.inflight[row]))
         yield queue
         yield inflight
+
+    def _named(self) -> list[tuple[str, Columns]]:
+        """Return pools under upstream's label, their bare name; under `namespace/name` where that is not unique."""
+        pools = list(self._pools.all())
+        bare = Tally(columns.pool.name for columns in pools)
+        return [(c.pool.name if bare[c.pool.name] == 1 else c.pool.key, c) for c in pools]
 
     def _of_requests(self) -> Iterable[Metric]:
         statistics = self._ledger.statistics()
