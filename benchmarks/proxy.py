@@ -19,7 +19,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import msgspec
 import yaml
 
@@ -194,34 +193,28 @@ async def run(endpoints: int = 8) -> list[dict[str, Any]]:
         async with process("benchmarks.backend", str(endpoints)) as (_, ports):
             paths = manifests(folder, ports)
             async with static_envoy(folder, picker=None, ports=ports) as (envoy, address):
-                for case in CASES:
-                    rows.append(
-                        {
-                            "case": case.name,
-                            "mode": "direct",
-                            **await measure(case, address, {"envoy": envoy}),
-                        }
-                    )
-            bare = process("benchmarks.bare", *map(str, ports))
-            for mode, picker in (("bare", bare), ("lean", epp(paths))):
+                rows += await measured("direct", address, {"envoy": envoy})
+            for mode, picker in (
+                ("bare", process("benchmarks.bare", *map(str, ports))),
+                ("lean", epp(paths)),
+            ):
                 async with picker as (pid, addresses):
-                    rows += await through_ours(mode, paths, pid, addresses["grpc"])
-            async with epp(paths) as (pid, addresses), static_envoy(folder, picker=addresses["grpc"], ports=ports) as (
-                envoy, address,
-            ):  # fmt: skip
-                for case in CASES:
-                    pids = {"picker": pid, "envoy": envoy}
-                    rows.append({"case": case.name, "mode": "full", **await measure(case, address, pids)})
+                    settings = GatewaySettings(
+                        picker=addresses["grpc"], free_ports=True, health_path="/metrics"
+                    )
+                    async with GatewayRunner(load(paths), settings) as gateway:
+                        (address,) = gateway.addresses.values()
+                        rows += await measured(mode, address, {"picker": pid, "envoy": child_named("envoy")})
+            async with epp(paths) as (pid, addresses):
+                full = static_envoy(folder, picker=addresses["grpc"], ports=ports)
+                async with full as (envoy, address):
+                    rows += await measured("full", address, {"picker": pid, "envoy": envoy})
     return rows
 
 
-async def through_ours(mode: str, paths: list[Path], pid: int, picker: str) -> list[dict[str, Any]]:
-    """Measure every case through the Envoy that we configure, with the picker at *picker*."""
-    settings = GatewaySettings(picker=picker, free_ports=True, health_path="/metrics")
-    async with GatewayRunner(load(paths), settings) as gateway:
-        (address,) = gateway.addresses.values()
-        pids = {"picker": pid, "envoy": child_named("envoy")}
-        return [{"case": case.name, "mode": mode, **await measure(case, address, pids)} for case in CASES]
+async def measured(mode: str, address: str, pids: dict[str, int]) -> list[dict[str, Any]]:
+    """Measure every case through the proxy at *address*."""
+    return [{"case": case.name, "mode": mode, **await measure(case, address, pids)} for case in CASES]
 
 
 def epp(paths: list[Path]) -> contextlib.AbstractAsyncContextManager[tuple[int, Any]]:
@@ -229,9 +222,3 @@ def epp(paths: list[Path]) -> contextlib.AbstractAsyncContextManager[tuple[int, 
     files = list(itertools.chain.from_iterable(("-f", str(path)) for path in paths))
     ports = ("--grpc-port", "0", "--grpc-health-port", "0", "--metrics-port", "0")
     return process("igw", "epp", *files, *ports, "--drain-timeout", "1", "--log-level", "error")
-
-
-async def metrics(address: str) -> str:
-    """Return a picker's metrics page."""
-    async with aiohttp.ClientSession() as session, session.get(f"http://{address}/metrics") as response:
-        return await response.text()

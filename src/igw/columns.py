@@ -32,8 +32,8 @@ class Columns:
         self.slots = np.zeros(0, dtype=np.intp)
         """Row -> slot in the prefix index."""
         self.any_failing = False
-        self.picked_at = float("-inf")
-        """Seconds on the picker's clock of the last pick: fresh metrics are worth their price for a while after it."""
+        self.picks = 0
+        """Picks so far: how much use fresh metrics are."""
         self.adopt(pool)
 
     def adopt(self, pool: Pool) -> list[Endpoint]:

@@ -50,8 +50,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def _explain(document: Document, shape: Any, message: str) -> ConfigError:
     match = _AT.match(message)
     problem, path = (match["problem"], match["path"] or "$") if match else (message, "$")
-    value, kind = _walk(document.body, msgspec.inspect.type_info(shape), path)
-    where = f"{document.source} {path}"
+    value, written = _walk(document.body, msgspec.inspect.type_info(shape), path)
+    kind, where = _plain(written), f"{document.source} {path}"
     if unknown := _UNKNOWN.match(problem):
         name = unknown["name"]
         if name in NOT_YET:
@@ -65,6 +65,8 @@ def _explain(document: Document, shape: Any, message: str) -> ConfigError:
         return ConfigError(where, f"`{value}` is not allowed here", nearest(str(value), known))
     if problem.startswith("Object missing required field"):
         return ConfigError(where, problem.replace("Object missing required field", "the required field") + " is missing")
+    if "matching regex" in problem:
+        return ConfigError(where, f"{_description(written)} is expected, found {_short(value)}")
     return ConfigError(where, f"{problem[0].lower()}{problem[1:]}, found {_short(value)}")
 
 
@@ -82,7 +84,7 @@ def _walk(value: Any, kind: Any, path: str) -> tuple[Any, Any]:
             kind = getattr(kind, "item_type", None)
         else:  # msgspec does not say which entry of a mapping it was
             return value, getattr(kind, "value_type", None)
-    return value, _plain(kind)
+    return value, kind
 
 
 def _plain(kind: Any) -> Any:
@@ -93,6 +95,13 @@ def _plain(kind: Any) -> Any:
         known = [t for t in kind.types if not isinstance(t, msgspec.inspect.NoneType)]
         return _plain(known[0]) if len(known) == 1 else kind
     return kind
+
+
+def _description(kind: Any) -> str:
+    """Return what the shape's author says a value is, instead of its regular expression."""
+    options = kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
+    schemas = [t.extra_json_schema or {} for t in options if isinstance(t, msgspec.inspect.Metadata)]
+    return next((schema["description"] for schema in schemas if "description" in schema), "another form")
 
 
 def _short(value: Any) -> str:

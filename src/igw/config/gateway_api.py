@@ -23,10 +23,14 @@ Name = Annotated[str, Meta(min_length=1, max_length=253)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 BindPort = Annotated[int, Meta(ge=0, le=65535)]
 """0 asks for a free port; the Gateway API itself starts at 1."""
-Hostname = Annotated[str, Meta(max_length=253, pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")]
-HeaderName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+$")]
-HeaderValue = Annotated[str, Meta(max_length=4096, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
-Duration = Annotated[str, Meta(pattern=DURATION)]
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+Hostname = Annotated[str, Meta(max_length=253, pattern=rf"^(\*\.)?{_LABEL}(\.{_LABEL})*$",
+                               description="a host name such as llm.example.com or *.example.com")]
+HeaderName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+$",
+                                 description="a header name")]
+HeaderValue = Annotated[str, Meta(max_length=4096, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$",
+                                  description="a header value without control characters")]
+Duration = Annotated[str, Meta(pattern=DURATION, description="a duration such as 10s or 1m30s")]
 
 
 class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):

@@ -25,9 +25,7 @@ _LIMITS = {"thresholds": [{"priority": "DEFAULT", "max_connections": _NO_LIMIT, 
 # at once: Envoy would gather such news for a second.
 _NO_PANIC = {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"}
 
-# A failed health check does not end streams that are under way. Pings do: requests waiting for a picker that is stopped
-# or cut off are let go after three seconds. Its gRPC server must allow pings without data (grpc.http2.max_ping_strikes
-# is 0 in igw's own); one that does not closes idle connections, which are opened again.
+# A failed health check does not end streams that are under way; pings that are not answered do.
 _KEEPALIVE = {"connection_keepalive": {"interval": "1s", "timeout": "2s"}}
 
 
@@ -81,8 +79,8 @@ def assignment(pool: Pool) -> dict[str, Any]:
     return {"cluster_name": pool_cluster(pool.key), "endpoints": [{"lb_endpoints": hosts}] if hosts else []}
 
 
-def for_picker(hostport: str) -> dict[str, Any]:
-    """Return the cluster of the picker at *hostport*."""
+def for_picker(hostport: str, *, pings: bool = True) -> dict[str, Any]:
+    """Return the cluster of the picker at *hostport*; *pings* as in `GatewaySettings.picker_pings`."""
     host, port = split_hostport(hostport)
     name = picker_cluster(hostport)
     literal = host.replace(".", "").isdigit() or ":" in host
@@ -97,7 +95,7 @@ def for_picker(hostport: str) -> dict[str, Any]:
             "timeout": "1s", "interval": "0.5s", "no_traffic_interval": "0.5s", "no_traffic_healthy_interval": "0.5s",
             "unhealthy_threshold": 2, "healthy_threshold": 1,
             "grpc_health_check": {"service_name": EXT_PROC_SERVICE}}],
-        "typed_extension_protocol_options": _protocol({"http2_protocol_options": _KEEPALIVE}),
+        "typed_extension_protocol_options": _protocol({"http2_protocol_options": _KEEPALIVE if pings else {}}),
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket_address(host, port)}}]}]},

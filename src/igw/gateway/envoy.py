@@ -50,6 +50,7 @@ class Envoy:
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         """Done when the process has ended, with its exit code (negative: the signal)."""
         self._stopping = False
+        self._watching: asyncio.Task[None] | None = None
         self.last_lines: list[str] = []
         """The last few lines of its log, for a message about its death."""
 
@@ -83,7 +84,9 @@ class Envoy:
         self.exited.set_result(code)
 
     async def stop(self) -> None:
-        """Stop the process, at first politely, and remove its files."""
+        """Stop the process, at first politely, and remove its files; nothing where it never ran."""
+        if self._watching is None:
+            return
         self._stopping = True
         for how in (signal.SIGTERM, signal.SIGKILL):
             if self.exited.done():

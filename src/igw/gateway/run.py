@@ -129,6 +129,7 @@ class GatewayRunner:
             raise self.death()
         finally:
             task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _bound(self, names: set[str]) -> Mapping[str, str]:
         # Envoy has accepted the listeners and tells nobody when they are active, a few milliseconds later.

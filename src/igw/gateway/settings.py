@@ -20,6 +20,10 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     """A request on which nothing moves for this long is ended; 0 is never."""
     picker_timeout_seconds: float = 60.0
     """How long one message may wait for the picker; a request may sit in its flow-control queue."""
+    picker_pings: bool = True
+    """Whether a request that waits for a picker that is stopped or cut off is let go after three seconds. The picker's
+    gRPC server must allow pings without data (`grpc.http2.max_ping_strikes` 0); most others end the connection, and
+    with it requests in their queue, after a few of them."""
     health_path: str = "/health"
     """What model servers are asked every two seconds; without an answer of 200 none falls back to them."""
     free_ports: bool = False

@@ -20,7 +20,7 @@ def translate(manifests: Manifests, settings: GatewaySettings) -> XdsSnapshot:
     named = [(listener_name(gateway, listener), gateway, listener)
              for gateway in manifests.gateways for listener in gateway.spec.listeners]
     return XdsSnapshot({
-        CLUSTER: _resources(CLUSTER, [*(clusters.for_picker(picker) for picker in pickers),
+        CLUSTER: _resources(CLUSTER, [*(clusters.for_picker(picker, pings=settings.picker_pings) for picker in pickers),
                                       *(clusters.for_pool(pool, settings) for pool in manifests.pools)]),
         ENDPOINTS: _resources(ENDPOINTS, map(clusters.assignment, pool_snapshots(manifests).values()), "cluster_name"),
         LISTENER: _resources(LISTENER, (for_listener(gateway, listener, settings, pickers)

@@ -8,6 +8,7 @@ engine can hold. Blocks are entered tail first, so that the heads, which others 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import msgspec
 import numpy as np
@@ -134,9 +135,9 @@ class PrefixIndex:
         return PrefixStatistics(blocks=len(self._holders), entries=sum(len(held) for held in self._held))
 
     def _trim(self, slot: int) -> None:
-        held, capacity, bit = self._held[slot], self._capacity[slot], 1 << slot
-        while len(held) > capacity:
-            block = next(iter(held))
+        held, bit = self._held[slot], 1 << slot
+        # All of it in one pass: finding a dictionary's first key costs a walk over all the keys deleted before it.
+        for block in list(islice(held, max(0, len(held) - self._capacity[slot]))):
             del held[block]
             self._release(block, bit)
 

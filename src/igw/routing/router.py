@@ -103,7 +103,7 @@ class Router:
             scores=choice.scores,
             decided_at=self._clock(),
         )
-        columns.picked_at = decision.decided_at
+        columns.picks += 1
         self._ledger.open(decision, columns)
         self._prefix.record(int(columns.slots[columns.row[picked[0].hostport]]), facts.blocks)
         return decision

@@ -1,7 +1,7 @@
 """Asking endpoints for their metrics, each at its own pace, and writing the answers into the pool's columns.
 
-The pace follows need: fast while requests are being picked, slow when nothing happens, and never more scrapes per second
-in all than a fixed budget, because in-flight counts are exact without them.
+The pace follows need: fast while many requests are being picked, slow when few are, and never more scrapes per second in all than a
+fixed budget, because in-flight counts are exact without them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ _MISSES = 3
 """Scrapes in a row that must fail before an endpoint is no candidate any more."""
 _SCRAPES_PER_SECOND = 100.0
 """Of one pool in all: what scraping may cost is bounded, however large the pool."""
+_PICKS_PER_SCRAPE = 2.0
+"""Picks of the pool that one scrape must serve: scraping costs as much as half a pick does, so it should not be more frequent."""
 _IDLE_SECONDS = 1.0
-_QUIET_AFTER_SECONDS = 2.0
 _BLOCK_TOKENS = BLOCK_BYTES // 4
 
 
@@ -78,20 +79,19 @@ class Scraper:
     async def _run(self, endpoint: Endpoint, session: aiohttp.ClientSession) -> None:
         url = f"http://{endpoint.hostport}/metrics"
         misses, queries = 0, 0.0
+        picks, asked_at = self._columns.picks, self._clock()
         while True:
             try:
                 async with session.get(url) as response:
                     response.raise_for_status()
                     report = read(await response.read())
-            # One endpoint's page, however broken, must not end the scraping of others: counted, then tried again.
-            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            # One of three places that catch everything: an endpoint's page, however broken, must not end the scraping of others.
+            except Exception as error:  # noqa: BLE001
                 misses += 1
                 self._failed += 1
                 if misses == _MISSES:
                     self._columns.fail(endpoint.hostport)
-                    log.warning(
-                        "endpoint_lost", endpoint=endpoint.hostport, error=str(error) or type(error).__name__
-                    )
+                    log.warning("endpoint_lost", endpoint=endpoint.hostport, error=str(error) or repr(error))
             else:
                 self._done += 1
                 restarted = misses >= _MISSES or (report.prefix_queries or 0.0) < queries
@@ -99,7 +99,10 @@ class Scraper:
                 if misses >= _MISSES:
                     log.info("endpoint_back", endpoint=endpoint.hostport)
                 misses, queries = 0, report.prefix_queries or 0.0
-            await self._pause(doubtful=0 < misses < _MISSES)
+            now = self._clock()
+            rate = (self._columns.picks - picks) / max(now - asked_at, 1e-3)
+            picks, asked_at = self._columns.picks, now
+            await asyncio.sleep(self._pause_seconds(rate, doubtful=0 < misses < _MISSES))
 
     def _take(self, endpoint: Endpoint, report: Report, *, restarted: bool) -> None:
         self._columns.report(endpoint.hostport, report.waiting, report.running, report.kv_usage)
@@ -111,8 +114,15 @@ class Scraper:
         if restarted:
             self._prefix.forget(slot)
 
-    async def _pause(self, *, doubtful: bool) -> None:
-        """Wait until the next scrape is due: soon while requests come or an endpoint is in doubt, at leisure otherwise."""
-        quiet = not doubtful and self._clock() - self._columns.picked_at > _QUIET_AFTER_SECONDS
-        fair_share = len(self._tasks) / _SCRAPES_PER_SECOND
-        await asyncio.sleep(max(_IDLE_SECONDS if quiet else self._interval_seconds, fair_share))
+    def _pause_seconds(self, picks_per_second: float, *, doubtful: bool) -> float:
+        """Return how long to wait before the next scrape of an endpoint.
+
+        As long as the pool takes for `_PICKS_PER_SCRAPE` picks per endpoint; a second at most, at once where an endpoint is in
+        doubt, and never so short that all endpoints together exceed the budget.
+        """
+        endpoints = len(self._tasks)
+        needed = endpoints * _PICKS_PER_SCRAPE / picks_per_second if picks_per_second else _IDLE_SECONDS
+        wanted = (
+            self._interval_seconds if doubtful else max(self._interval_seconds, min(needed, _IDLE_SECONDS))
+        )
+        return max(wanted, endpoints / _SCRAPES_PER_SECOND)

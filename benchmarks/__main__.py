@@ -1,0 +1,75 @@
+"""`make bench`: every benchmark, a table on screen and `build/bench.json`.
+
+python -m benchmarks [picks] [bodies] [proxy]
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import picks, proxy
+
+_RESULTS = Path("build/bench.json")
+
+Rows = list[dict[str, Any]]
+
+BENCHMARKS: dict[str, tuple[str, Callable[[], Rows]]] = {
+    "picks": (
+        "One pick, us of CPU: hash a 4 KB prompt, look it up, four scorers, picker, reservation, index, outcome; no wire",
+        picks.picks,
+    ),
+    "bodies": ("One body, us of CPU: decode for routing; hash the prompt in blocks", picks.bodies),
+    "proxy": (
+        "CPU us per request through the real Envoy, 8 endpoints, a backend that answers at once. direct: Envoy alone; "
+        "bare: a picker of grpc.aio without logic; lean: igw's own gateway; full: bodies through the picker both ways",
+        lambda: uvloop.run(proxy.run()),
+    ),
+}
+
+
+def table(title: str, rows: Rows) -> Table:
+    """Return *rows* as a table."""
+    shown = Table(title=title, title_justify="left", title_style="bold")
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    for column in columns:
+        shown.add_column(column, justify="left" if column in ("case", "mode") else "right")
+    for row in rows:
+        shown.add_row(*(_cell(row.get(column)) for column in columns))
+    return shown
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+    return "" if value is None else str(value)
+
+
+def main(names: list[str]) -> int:
+    """Run the benchmarks *names*, or all; write what was measured."""
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        print(f"there is no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    console = Console()
+    results: dict[str, Any] = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in names or list(BENCHMARKS):
+        title, run = BENCHMARKS[name]
+        results[name] = run()
+        console.print(table(title, results[name]))
+    _RESULTS.parent.mkdir(exist_ok=True)
+    _RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    console.print(f"written to {_RESULTS}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
