@@ -67,12 +67,20 @@ class Process:
 async def start() -> AsyncIterator[Callable[..., Any]]:
     """Starts `igw gateway` with the given arguments."""
     async with AsyncExitStack() as stack:
+
         async def run(*arguments: str) -> Process:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "igw", "gateway", *arguments,
-                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+                sys.executable,
+                "-m",
+                "igw",
+                "gateway",
+                *arguments,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
             stack.push_async_callback(_end, process)
             return Process(process)
+
         yield run
 
 
@@ -83,8 +91,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 async def _status(ready: dict[str, Any], path: str) -> int:
-    async with aiohttp.ClientSession() as session, \
-            session.get(f"http://{ready['listeners']['default/web/http']}{path}") as answer:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://{ready['listeners']['default/web/http']}{path}") as answer,
+    ):
         await answer.read()
         return answer.status
 
@@ -148,9 +158,16 @@ async def test_envoy_does_not_outlive_it(start: Any, tmp_path: Path) -> None:
                 await _status(ready, "/")
 
 
-@pytest.mark.parametrize(("arguments", "sentence"), [
-    (["-f", "nowhere.yaml"], "igw gateway: nowhere.yaml: no such file"),
-    (["-f", ".", "--picker", "epp"], "igw gateway: --picker: 'epp' is not host:port (such as 127.0.0.1:9002)")])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["-f", "nowhere.yaml"], "igw gateway: nowhere.yaml: no such file"),
+        (
+            ["-f", ".", "--picker", "epp"],
+            "igw gateway: --picker: 'epp' is not host:port (such as 127.0.0.1:9002)",
+        ),
+    ],
+)
 async def test_what_is_wrong_is_said_in_one_sentence(start: Any, arguments: list[str], sentence: str) -> None:
     """On standard error, with exit code 1."""
     code, out, err = await (await start(*arguments)).ended()

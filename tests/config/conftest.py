@@ -46,9 +46,11 @@ endpoints:
 @pytest.fixture
 def written(tmp_path: Path) -> Callable[..., Manifests]:
     """Loads the manifests above after replacing a piece of their text."""
+
     def change(old: str = "", new: str = "", extra: str = "") -> Manifests:
         text = "\n---\n".join((GATEWAY, ROUTE, POOL, ENDPOINTS) + ((extra,) if extra else ()))
         assert old in text
         (tmp_path / "all.yaml").write_text(text.replace(old, new, 1) if old else text)
         return load([tmp_path / "all.yaml"])
+
     return change

@@ -25,15 +25,27 @@ def test_a_folder_is_its_files_in_order(tmp_path: Path) -> None:
     assert found[0].source == f"{tmp_path}/a.json (A)"
 
 
-@pytest.mark.parametrize(("name", "text", "message"), [
-    ("a.yaml", "kind: A\n bad: [", r"a.yaml line 2, column 5: is not YAML"),
-    ("a.yaml", "kind: A\nkind: B\n", r"a.yaml line 2, column 1: is not YAML: the key `kind` is written twice"),
-    ("a.yaml", "kind: [unclosed", r"a.yaml line 2, column 1: is not YAML: did not find expected"),
-    ("a.yaml", "a: \x07", r"a.yaml: is not YAML"),
-    ("a.json", '{"kind": }', r"a.json: is not JSON: .*byte 9"),
-    ("a.yaml", "- kind: A", r"a.yaml: a mapping is expected, found list \(every document starts with apiVersion"),
-    ("a.yaml", "apiVersion: v1", r"a.yaml \$.kind: a kind is expected"),
-    ("a.yaml", "kind: 5", r"a.yaml \$.kind: a kind is expected")])
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.yaml", "kind: A\n bad: [", r"a.yaml line 2, column 5: is not YAML"),
+        (
+            "a.yaml",
+            "kind: A\nkind: B\n",
+            r"a.yaml line 2, column 1: is not YAML: the key `kind` is written twice",
+        ),
+        ("a.yaml", "kind: [unclosed", r"a.yaml line 2, column 1: is not YAML: did not find expected"),
+        ("a.yaml", "a: \x07", r"a.yaml: is not YAML"),
+        ("a.json", '{"kind": }', r"a.json: is not JSON: .*byte 9"),
+        (
+            "a.yaml",
+            "- kind: A",
+            r"a.yaml: a mapping is expected, found list \(every document starts with apiVersion",
+        ),
+        ("a.yaml", "apiVersion: v1", r"a.yaml \$.kind: a kind is expected"),
+        ("a.yaml", "kind: 5", r"a.yaml \$.kind: a kind is expected"),
+    ],
+)
 def test_a_file_that_cannot_be_used_says_where(tmp_path: Path, name: str, text: str, message: str) -> None:
     """File, place in it, what is wrong."""
     (tmp_path / name).write_text(text)

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from igw.config.durations import seconds
 
 
-@pytest.mark.parametrize(("written", "expected"), [("0s", 0), ("10s", 10), ("1m30s", 90), ("250ms", 0.25), ("1h1ms", 3600.001)])
+@pytest.mark.parametrize(
+    ("written", "expected"), [("0s", 0), ("10s", 10), ("1m30s", 90), ("250ms", 0.25), ("1h1ms", 3600.001)]
+)
 def test_every_unit_counts(written: str, expected: float) -> None:
     """Hours, minutes, seconds, milliseconds, and sums of them."""
     assert seconds(written) == pytest.approx(expected)

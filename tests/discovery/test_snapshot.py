@@ -9,20 +9,32 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igw.config.inference import InferencePool, ListedEndpoint, PoolSpec, PortNumber, Selector
 from igw.config.gateway_api import ObjectMeta
+from igw.config.inference import InferencePool, ListedEndpoint, PoolSpec, PortNumber, Selector
 from igw.config.manifests import Manifests, load
 from igw.discovery.snapshot import pools
 
 
-def _pool(name: str, labels: dict[str, str], ports: tuple[int, ...] = (8000,), namespace: str = "default") -> InferencePool:
+def _pool(
+    name: str, labels: dict[str, str], ports: tuple[int, ...] = (8000,), namespace: str = "default"
+) -> InferencePool:
     return InferencePool(
-        api_version="", kind="InferencePool", metadata=ObjectMeta(name=name, namespace=namespace),
-        spec=PoolSpec(selector=Selector(match_labels=labels), target_ports=tuple(PortNumber(number=p) for p in ports)))
+        api_version="",
+        kind="InferencePool",
+        metadata=ObjectMeta(name=name, namespace=namespace),
+        spec=PoolSpec(
+            selector=Selector(match_labels=labels), target_ports=tuple(PortNumber(number=p) for p in ports)
+        ),
+    )
 
 
-def _listed(name: str, labels: dict[str, str], port: int | None = 8000, namespace: str = "default",
-            address: str = "10.0.0.1") -> ListedEndpoint:
+def _listed(
+    name: str,
+    labels: dict[str, str],
+    port: int | None = 8000,
+    namespace: str = "default",
+    address: str = "10.0.0.1",
+) -> ListedEndpoint:
     return ListedEndpoint(name, namespace, address, port, labels, "somewhere")
 
 
@@ -30,9 +42,13 @@ def test_a_pool_takes_endpoints_with_all_its_labels_from_its_namespace() -> None
     """In file order, as a selector takes Pods."""
     manifests = Manifests(
         pools=(_pool("p", {"a": "1", "b": "2"}),),
-        endpoints=(_listed("z", {"a": "1", "b": "2"}), _listed("no", {"a": "1"}, address="10.0.0.2"),
-                   _listed("x", {"a": "1", "b": "2", "c": "3"}, 9000),
-                   _listed("away", {"a": "1", "b": "2"}, 9001, namespace="other")))
+        endpoints=(
+            _listed("z", {"a": "1", "b": "2"}),
+            _listed("no", {"a": "1"}, address="10.0.0.2"),
+            _listed("x", {"a": "1", "b": "2", "c": "3"}, 9000),
+            _listed("away", {"a": "1", "b": "2"}, 9001, namespace="other"),
+        ),
+    )
     pool = pools(manifests)["default/p"]
     assert [endpoint.name for endpoint in pool.endpoints] == ["z", "x"]
     assert [endpoint.hostport for endpoint in pool.endpoints] == ["10.0.0.1:8000", "10.0.0.1:9000"]
@@ -61,12 +77,16 @@ def test_selection_is_the_subset_of_labels(selector: dict[str, str], labels: lis
     """For any selector and any endpoints, in their order."""
     listed = tuple(_listed(str(index), each, 8000 + index) for index, each in enumerate(labels))
     pool = pools(Manifests(pools=(_pool("p", selector),), endpoints=listed))["default/p"]
-    expected = [str(index) for index, each in enumerate(labels) if all(each.get(k) == v for k, v in selector.items())]
+    expected = [
+        str(index) for index, each in enumerate(labels) if all(each.get(k) == v for k, v in selector.items())
+    ]
     assert [endpoint.name for endpoint in pool.endpoints] == expected
 
 
 def test_upstreams_own_endpoints_file_is_read(tmp_path: Path) -> None:
     """Ports as strings, namespace by default."""
-    entries: list[dict[str, Any]] = [{"name": "e", "address": "127.0.0.1", "port": "8200", "labels": {"a": "1"}}]
+    entries: list[dict[str, Any]] = [
+        {"name": "e", "address": "127.0.0.1", "port": "8200", "labels": {"a": "1"}}
+    ]
     (tmp_path / "endpoints.yaml").write_text(yaml.safe_dump({"endpoints": entries}))
     assert load([tmp_path]).endpoints[0].port == 8200

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from pathlib import Path
 
 import aiohttp
-import pytest
 
 from igw.config.manifests import load
 from tests.e2e.harness import Stack, stack
@@ -27,16 +27,16 @@ async def statuses(running: Stack, count: int) -> list[int]:
 async def test_a_server_that_dies_mid_answer_breaks_that_answer_only(tmp_path: Path) -> None:
     """The client sees the stream break, the reservation ends, and the next requests go elsewhere."""
     async with stack(tmp_path, servers=2, server_flags=("--speed", "1")) as running:
-        response = await running.chat(stream=True, max_tokens=4000)
-        await response.content.readany()
-        served = await running.metric("vllm:none")  # no such metric: zero
-        assert 0 == served
-        loads = [await busy(running, index) for index in (0, 1)]
-        running.servers[loads.index(max(loads))].kill()
-        with pytest.raises(aiohttp.ClientError):
-            while await response.content.readany():
-                pass
-            raise aiohttp.ClientPayloadError  # the end of a stream that was cut may look like its end
+        async with running.chat(stream=True, max_tokens=4000) as response:
+            await response.content.readany()
+            loads = [await busy(running, index) for index in (0, 1)]
+            running.servers[loads.index(max(loads))].kill()
+            rest = b""
+            with contextlib.suppress(
+                aiohttp.ClientError
+            ):  # how a cut stream ends depends on where it was cut
+                rest = await response.read()
+            assert b"[DONE]" not in rest
         await running.becomes("igw_reservations_open", 0)
         assert [200] * 6 == await statuses(running, 6)
 

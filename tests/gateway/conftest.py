@@ -87,8 +87,14 @@ class Server:
         body = await request.read()
         self.reached.set()
         if not self.pieces:
-            return web.json_response({"server": self.address, "path": request.path, "length": len(body),
-                                      "headers": {k.lower(): v for k, v in request.headers.items()}})
+            return web.json_response(
+                {
+                    "server": self.address,
+                    "path": request.path,
+                    "length": len(body),
+                    "headers": {k.lower(): v for k, v in request.headers.items()},
+                }
+            )
         if len(self.pieces) == 1:
             await self.gate.wait()
         answer = web.StreamResponse(headers={"content-type": "text/event-stream"})
@@ -106,35 +112,76 @@ class Server:
 async def serve() -> AsyncIterator[Callable[[], Awaitable[Server]]]:
     """Starts model servers."""
     async with AsyncExitStack() as stack:
+
         async def start() -> Server:
             server = Server()
             await server.start()
             stack.push_async_callback(server.stop)
             return server
+
         yield start
 
 
-def objects(pools: dict[str, list[str]], rules: Any = None, *, fail: str = "FailOpen", hostnames: Any = (),
-            annotations: Any = None, protocol: str = "http") -> list[dict[str, Any]]:
+def objects(
+    pools: dict[str, list[str]],
+    rules: Any = None,
+    *,
+    fail: str = "FailOpen",
+    hostnames: Any = (),
+    annotations: Any = None,
+    protocol: str = "http",
+) -> list[dict[str, Any]]:
     """Return a Gateway, a route with *rules* (default: all to the first pool) and pools with the given endpoints."""
     first = next(iter(pools), "none")
     api = "gateway.networking.k8s.io/v1"
     written: list[dict[str, Any]] = [
-        {"apiVersion": api, "kind": "Gateway", "metadata": {"name": "web"},
-         "spec": {"gatewayClassName": "igw", "listeners": [{"name": "http", "port": 8080, "protocol": "HTTP"}]}},
-        {"apiVersion": api, "kind": "HTTPRoute", "metadata": {"name": "route", "annotations": annotations or {}},
-         "spec": {"parentRefs": [{"name": "web"}], "hostnames": list(hostnames),
-                  "rules": rules if rules is not None else [{"backendRefs": [backend(first)]}]}}]
+        {
+            "apiVersion": api,
+            "kind": "Gateway",
+            "metadata": {"name": "web"},
+            "spec": {
+                "gatewayClassName": "igw",
+                "listeners": [{"name": "http", "port": 8080, "protocol": "HTTP"}],
+            },
+        },
+        {
+            "apiVersion": api,
+            "kind": "HTTPRoute",
+            "metadata": {"name": "route", "annotations": annotations or {}},
+            "spec": {
+                "parentRefs": [{"name": "web"}],
+                "hostnames": list(hostnames),
+                "rules": rules if rules is not None else [{"backendRefs": [backend(first)]}],
+            },
+        },
+    ]
     for name, addresses in pools.items():
-        written.append({
-            "apiVersion": "inference.networking.k8s.io/v1", "kind": "InferencePool", "metadata": {"name": name},
-            "spec": {"selector": {"matchLabels": {"pool": name}}, "targetPorts": [{"number": 8000}],
-                     "appProtocol": protocol,
-                     "endpointPickerRef": {"name": "picker", "port": {"number": 9002}, "failureMode": fail}}})
-        written.append({"endpoints": [
-            {"name": f"{name}-{index}", "address": address.rpartition(":")[0],
-             "port": address.rpartition(":")[2], "labels": {"pool": name}}
-            for index, address in enumerate(addresses)]})
+        written.append(
+            {
+                "apiVersion": "inference.networking.k8s.io/v1",
+                "kind": "InferencePool",
+                "metadata": {"name": name},
+                "spec": {
+                    "selector": {"matchLabels": {"pool": name}},
+                    "targetPorts": [{"number": 8000}],
+                    "appProtocol": protocol,
+                    "endpointPickerRef": {"name": "picker", "port": {"number": 9002}, "failureMode": fail},
+                },
+            }
+        )
+        written.append(
+            {
+                "endpoints": [
+                    {
+                        "name": f"{name}-{index}",
+                        "address": address.rpartition(":")[0],
+                        "port": address.rpartition(":")[2],
+                        "labels": {"pool": name},
+                    }
+                    for index, address in enumerate(addresses)
+                ]
+            }
+        )
     return written
 
 
@@ -146,10 +193,12 @@ def backend(name: str, **fields: Any) -> dict[str, Any]:
 @pytest.fixture
 def manifests(tmp_path: Path) -> Callable[..., Manifests]:
     """Writes what `objects` makes of its arguments to a file, and reads it."""
+
     def write(*args: Any, **kwargs: Any) -> Manifests:
         path = tmp_path / "manifests.yaml"
         path.write_text("\n---\n".join(json.dumps(item) for item in objects(*args, **kwargs)))
         return load([path])
+
     return write
 
 
@@ -165,12 +214,20 @@ class Client:
         """The first listener's address."""
         return "http://" + next(iter(self.runner.addresses.values()))
 
-    async def ask(self, path: str = "/v1/completions", body: bytes | None = b'{"model": "m"}', method: str = "",
-                  headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], Any]:
+    async def ask(
+        self,
+        path: str = "/v1/completions",
+        body: bytes | None = b'{"model": "m"}',
+        method: str = "",
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, dict[str, str], Any]:
         """Return status, headers and JSON body of the answer."""
-        async with self.session.request(method or ("GET" if body is None else "POST"), self.url + path,
-                                        data=None if body is None else io.BytesIO(body),
-                                        headers=headers) as answer:
+        async with self.session.request(
+            method or ("GET" if body is None else "POST"),
+            self.url + path,
+            data=None if body is None else io.BytesIO(body),
+            headers=headers,
+        ) as answer:
             return answer.status, {k.lower(): v for k, v in answer.headers.items()}, await answer.json()
 
 
@@ -178,12 +235,15 @@ class Client:
 async def gateway(picker: Any) -> AsyncIterator[Callable[..., Awaitable[Client]]]:
     """Starts an Envoy for manifests, with the test's picker."""
     async with AsyncExitStack() as stack:
+
         async def start(manifests: Manifests, **settings: Any) -> Client:
             chosen = GatewaySettings(**{"picker": picker.address, "free_ports": True, **settings})
             runner = await stack.enter_async_context(GatewayRunner(manifests, chosen))
-            session = await stack.enter_async_context(aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=15)))
+            session = await stack.enter_async_context(
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15))
+            )
             return Client(runner, session)
+
         yield start
 
 

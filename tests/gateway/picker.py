@@ -76,14 +76,26 @@ class Picker(external_processor_pb2_grpc.ExternalProcessorServicer):  # type: ig
 
     async def start(self) -> None:
         """Listen, on the port it had before if it was started before."""
-        self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0),
-                                               ("grpc.http2.max_ping_strikes", 0)])
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.so_reuseport", 0),
+                ("grpc.http2.max_ping_strikes", 0),
+            ]
+        )
         external_processor_pb2_grpc.add_ExternalProcessorServicer_to_server(self, self._server)
         export = grpc.unary_unary_rpc_method_handler(
-            self._export, logs_service_pb2.ExportLogsServiceRequest.FromString,
-            logs_service_pb2.ExportLogsServiceResponse.SerializeToString)
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(
-            "opentelemetry.proto.collector.logs.v1.LogsService", {"Export": export}),))
+            self._export,
+            logs_service_pb2.ExportLogsServiceRequest.FromString,
+            logs_service_pb2.ExportLogsServiceResponse.SerializeToString,
+        )
+        self._server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(
+                    "opentelemetry.proto.collector.logs.v1.LogsService", {"Export": export}
+                ),
+            )
+        )
         checks = health.aio.HealthServicer()
         await checks.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(checks, self._server)
@@ -130,28 +142,49 @@ class Picker(external_processor_pb2_grpc.ExternalProcessorServicer):  # type: ig
         self.asked.append(asked)
         decision = self.decide(asked)
         if isinstance(decision, Answer):
-            return wire.ProcessingResponse(immediate_response=wire.ImmediateResponse(
-                status={"code": decision.status}, body=decision.body.encode(), headers=_mutation(decision.headers),
-                details=decision.details))
+            return wire.ProcessingResponse(
+                immediate_response=wire.ImmediateResponse(
+                    status={"code": decision.status},
+                    body=decision.body.encode(),
+                    headers=_mutation(decision.headers),
+                    details=decision.details,
+                )
+            )
         destination = {DESTINATION: decision.endpoint} if decision.endpoint else {}
         common = wire.CommonResponse(header_mutation=_mutation({**destination, **decision.headers}))
         reply = wire.ProcessingResponse()
-        json_format.ParseDict({"envoy.lb": {**destination, "igw-decision": decision.decision}}, reply.dynamic_metadata)
+        json_format.ParseDict(
+            {"envoy.lb": {**destination, "igw-decision": decision.decision}}, reply.dynamic_metadata
+        )
         getattr(reply, phase).response.CopyFrom(common)
         return reply
 
 
 def _mutation(headers: dict[str, str]) -> Any:
-    return wire.HeaderMutation(set_headers=[
-        base_pb2.HeaderValueOption(header=base_pb2.HeaderValue(key=key, raw_value=value.encode()))
-        for key, value in headers.items()])
+    return wire.HeaderMutation(
+        set_headers=[
+            base_pb2.HeaderValueOption(header=base_pb2.HeaderValue(key=key, raw_value=value.encode()))
+            for key, value in headers.items()
+        ]
+    )
 
 
 def _chunks(body: bytes, size: int = 62_000) -> list[Any]:
-    pieces = [body[at:at + size] for at in range(0, len(body), size)] or [b""]
-    return [wire.ProcessingResponse(request_body=wire.BodyResponse(response=wire.CommonResponse(
-        body_mutation=wire.BodyMutation(streamed_response=wire.StreamedBodyResponse(
-            body=piece, end_of_stream=index == len(pieces) - 1))))) for index, piece in enumerate(pieces)]
+    pieces = [body[at : at + size] for at in range(0, len(body), size)] or [b""]
+    return [
+        wire.ProcessingResponse(
+            request_body=wire.BodyResponse(
+                response=wire.CommonResponse(
+                    body_mutation=wire.BodyMutation(
+                        streamed_response=wire.StreamedBodyResponse(
+                            body=piece, end_of_stream=index == len(pieces) - 1
+                        )
+                    )
+                )
+            )
+        )
+        for index, piece in enumerate(pieces)
+    ]
 
 
 async def _main(endpoint: str) -> None:

@@ -7,43 +7,67 @@ from typing import Any
 
 import pytest
 
-CHAT = {"id": "1", "choices": [{"message": {"content": 'say "usage": {"prompt_tokens": 1}'}}],
-        "usage": {"prompt_tokens": 70, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 64}}}
-RESPONSES = {"type": "response.completed", "response": {"output": ["x" * 9000], "usage": {
-    "input_tokens": 70, "input_tokens_details": {"cached_tokens": 64}, "output_tokens": 7}, "user": None}}
+CHAT = {
+    "id": "1",
+    "choices": [{"message": {"content": 'say "usage": {"prompt_tokens": 1}'}}],
+    "usage": {"prompt_tokens": 70, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 64}},
+}
+RESPONSES = {
+    "type": "response.completed",
+    "response": {
+        "output": ["x" * 9000],
+        "usage": {"input_tokens": 70, "input_tokens_details": {"cached_tokens": 64}, "output_tokens": 7},
+        "user": None,
+    },
+}
 
 
 def _sse(*events: Any) -> list[bytes]:
-    return [f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n".encode() for event in events]
+    return [
+        f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n".encode() for event in events
+    ]
 
 
 STREAMS = {
-    "openai stream": _sse(*[{"choices": [{"delta": {"content": "a"}}], "usage": None}] * 20,
-                          {"choices": [], "usage": CHAT["usage"]}, "[DONE]"),
+    "openai stream": _sse(
+        *[{"choices": [{"delta": {"content": "a"}}], "usage": None}] * 20,
+        {"choices": [], "usage": CHAT["usage"]},
+        "[DONE]",
+    ),
     "openai body": [json.dumps(CHAT).encode()],
-    "openai body in pieces": [json.dumps(CHAT).encode()[at:at + 10] for at in range(0, 40, 10)]
+    "openai body in pieces": [json.dumps(CHAT).encode()[at : at + 10] for at in range(0, 40, 10)]
     + [json.dumps(CHAT).encode()[40:]],
-    "usage in three pieces": [*_sse({"choices": []}), *[json.dumps(CHAT).encode()[-n:-m or None]
-                                                        for n, m in ((200, 90), (90, 40), (40, 0))], b"\n\n"],
+    "usage in three pieces": [
+        *_sse({"choices": []}),
+        *[json.dumps(CHAT).encode()[-n : -m or None] for n, m in ((200, 90), (90, 40), (40, 0))],
+        b"\n\n",
+    ],
     "responses stream": _sse({"type": "response.output_text.delta", "delta": "a"}, RESPONSES),
     "anthropic stream": _sse(
-        {"type": "message_start", "message": {"usage": {
-            "input_tokens": 70, "cache_read_input_tokens": 64, "output_tokens": 1}}},
+        {
+            "type": "message_start",
+            "message": {"usage": {"input_tokens": 70, "cache_read_input_tokens": 64, "output_tokens": 1}},
+        },
         *[{"type": "content_block_delta", "delta": {"text": "a" * 3000}}] * 10,
-        {"type": "message_delta", "usage": {"output_tokens": 7}}, {"type": "message_stop"}),
+        {"type": "message_delta", "usage": {"output_tokens": 7}},
+        {"type": "message_stop"},
+    ),
 }
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-async def test_the_log_has_decision_endpoint_and_usage(serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any,
-                                                       stream: str) -> None:
+async def test_the_log_has_decision_endpoint_and_usage(
+    serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any, stream: str
+) -> None:
     """Whatever the API and however the answer is cut."""
     server = await serve()
     server.pieces = STREAMS[stream]
     server.gate.set()
     client = await gateway(manifests({"chat": [server.address]}))
     picker.decide = lambda _asked: wire.Pick(server.address, decision="d-42")
-    async with client.session.post(client.url + "/v1", data=b"{}", headers={"x-request-id": "mine"}) as answer:
+    async with client.session.post(
+        client.url + "/v1", data=b"{}", headers={"x-request-id": "mine"}
+    ) as answer:
         assert await answer.read() == b"".join(server.pieces)
     log = await picker.log()
     assert (log["prompt_tokens"], log["completion_tokens"], log["cached_tokens"]) == ("70", "7", "64")
@@ -52,7 +76,9 @@ async def test_the_log_has_decision_endpoint_and_usage(serve: Any, picker: Any, 
     assert 0 < int(log["upstream_first_byte_us"]) <= int(log["ttft_us"]) <= int(log["duration_us"])
 
 
-async def test_a_client_that_hangs_up_is_told(serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any) -> None:
+async def test_a_client_that_hangs_up_is_told(
+    serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any
+) -> None:
     """Flags DC, no duration, and the bytes that went out."""
     server = await serve()
     server.pieces = _sse(*[{"choices": [{"delta": {"content": "a"}}]}] * 4)
@@ -66,8 +92,9 @@ async def test_a_client_that_hangs_up_is_told(serve: Any, picker: Any, manifests
     assert int(log["bytes_out"]) > 0
 
 
-async def test_a_request_that_was_not_placed_is_not_logged(serve: Any, picker: Any, manifests: Any, gateway: Any,
-                                                           wire: Any) -> None:
+async def test_a_request_that_was_not_placed_is_not_logged(
+    serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any
+) -> None:
     """An answer of the picker's own leaves no record behind; the next request's is the first."""
     server = await serve()
     client = await gateway(manifests({"chat": [server.address]}))
@@ -79,15 +106,21 @@ async def test_a_request_that_was_not_placed_is_not_logged(serve: Any, picker: A
     assert picker.logs.empty()
 
 
-async def test_each_picker_hears_of_its_own_pools(serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any,
-                                                  to_pool: Any) -> None:
+async def test_each_picker_hears_of_its_own_pools(
+    serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any, to_pool: Any
+) -> None:
     """With two pickers a record goes to the one that decided."""
     second = wire.Picker()
     await second.start()
     server = await serve()
-    rules = [{"matches": [{"path": {"value": f"/{name}"}}], "backendRefs": [to_pool(name)]} for name in ("one", "two")]
-    client = await gateway(manifests({"one": [server.address], "two": [server.address]}, rules),
-                           pickers={"default/two": second.address})
+    rules = [
+        {"matches": [{"path": {"value": f"/{name}"}}], "backendRefs": [to_pool(name)]}
+        for name in ("one", "two")
+    ]
+    client = await gateway(
+        manifests({"one": [server.address], "two": [server.address]}, rules),
+        pickers={"default/two": second.address},
+    )
     for name, which in (("one", picker), ("two", second)):
         which.decide = lambda asked: wire.Pick(server.address, decision=asked.metadata["x-igw-pool"])
         await client.ask(f"/{name}")

@@ -16,8 +16,9 @@ from igw.gateway.filters import CONTROL_HEADERS, PICKER_HEADERS
 
 
 @pytest.mark.parametrize("picker_is_up", [True, False])
-async def test_a_client_cannot_choose_the_endpoint(serve: Any, picker: Any, manifests: Any, gateway: Any,
-                                                   picker_is_up: bool) -> None:
+async def test_a_client_cannot_choose_the_endpoint(
+    serve: Any, picker: Any, manifests: Any, gateway: Any, picker_is_up: bool
+) -> None:
     """Neither with an endpoint of the pool nor with any other; nor can it pose as the picker in another way."""
     pool, outside = [await serve() for _ in range(2)], await serve()
     client = await gateway(manifests({"chat": [server.address for server in pool]}))
@@ -40,9 +41,16 @@ async def test_a_client_cannot_steer_envoy(serve: Any, manifests: Any, gateway: 
     server = await serve()
     server.pieces = [b"late"]
     client = await gateway(manifests({"chat": [server.address]}))
-    headers = {"x-envoy-upstream-rq-timeout-ms": "50", "x-envoy-upstream-rq-per-try-timeout-ms": "50",
-               "x-envoy-retry-on": "5xx", "X-Envoy-Max-Retries": "9", "x-envoy-expected-rq-timeout-ms": "50"}
-    asking = asyncio.create_task(client.session.post(client.url + "/v1", data=b"{}", headers=headers).__aenter__())
+    headers = {
+        "x-envoy-upstream-rq-timeout-ms": "50",
+        "x-envoy-upstream-rq-per-try-timeout-ms": "50",
+        "x-envoy-retry-on": "5xx",
+        "X-Envoy-Max-Retries": "9",
+        "x-envoy-expected-rq-timeout-ms": "50",
+    }
+    asking = asyncio.create_task(
+        client.session.post(client.url + "/v1", data=b"{}", headers=headers).__aenter__()
+    )
     await server.reached.wait()
     await asyncio.sleep(0.3)  # six times the timeout that the client asked for
     server.gate.set()
@@ -50,12 +58,16 @@ async def test_a_client_cannot_steer_envoy(serve: Any, manifests: Any, gateway: 
     assert (answer.status, await answer.read()) == (200, b"late")
     server.pieces = []
     _, _, seen = await client.ask(headers=headers)
-    assert not [name for name in seen["headers"] if name.startswith("x-envoy-") and name in
-                {header.lower() for header in headers}]
+    assert not [
+        name
+        for name in seen["headers"]
+        if name.startswith("x-envoy-") and name in {header.lower() for header in headers}
+    ]
 
 
-async def test_what_clients_say_to_the_picker_ends_there(serve: Any, picker: Any, manifests: Any,
-                                                         gateway: Any) -> None:
+async def test_what_clients_say_to_the_picker_ends_there(
+    serve: Any, picker: Any, manifests: Any, gateway: Any
+) -> None:
     """The picker reads objective, fairness id, rewrite and SLOs; the model server does not."""
     server = await serve()
     client = await gateway(manifests({"chat": [server.address]}))
@@ -64,18 +76,31 @@ async def test_what_clients_say_to_the_picker_ends_there(serve: Any, picker: Any
     assert not set(PICKER_HEADERS) & answer["headers"].keys()
 
 
-async def test_header_modifiers_of_rule_and_backend_reach_the_picker(serve: Any, picker: Any, manifests: Any,
-                                                                    gateway: Any, to_pool: Any) -> None:
+async def test_header_modifiers_of_rule_and_backend_reach_the_picker(
+    serve: Any, picker: Any, manifests: Any, gateway: Any, to_pool: Any
+) -> None:
     """A route may set an objective; a value with a percent sign is taken literally; answers are changed as well."""
     server = await serve()
-    rule_filter = {"type": "RequestHeaderModifier", "requestHeaderModifier": {
-        "set": [{"name": "x-llm-d-inference-objective", "value": "premium"}, {"name": "x-share", "value": "50%"}],
-        "add": [{"name": "x-tag", "value": "b"}], "remove": ["x-private"]}}
-    backend_filter = {"type": "ResponseHeaderModifier", "responseHeaderModifier": {
-        "set": [{"name": "x-pool", "value": "chat"}]}}
+    rule_filter = {
+        "type": "RequestHeaderModifier",
+        "requestHeaderModifier": {
+            "set": [
+                {"name": "x-llm-d-inference-objective", "value": "premium"},
+                {"name": "x-share", "value": "50%"},
+            ],
+            "add": [{"name": "x-tag", "value": "b"}],
+            "remove": ["x-private"],
+        },
+    }
+    backend_filter = {
+        "type": "ResponseHeaderModifier",
+        "responseHeaderModifier": {"set": [{"name": "x-pool", "value": "chat"}]},
+    }
     rules = [{"filters": [rule_filter], "backendRefs": [to_pool("chat", filters=[backend_filter])]}]
     client = await gateway(manifests({"chat": [server.address]}, rules))
-    _, headers, answer = await client.ask(headers={"x-tag": "a", "x-private": "1", "x-llm-d-inference-objective": "x"})
+    _, headers, answer = await client.ask(
+        headers={"x-tag": "a", "x-private": "1", "x-llm-d-inference-objective": "x"}
+    )
     assert picker.asked[0].headers["x-llm-d-inference-objective"] == "premium"
     assert "x-private" not in picker.asked[0].headers
     assert answer["headers"]["x-share"] == "50%"
@@ -83,13 +108,16 @@ async def test_header_modifiers_of_rule_and_backend_reach_the_picker(serve: Any,
     assert headers["x-pool"] == "chat"
 
 
-async def test_weighted_pools_are_named_to_the_picker(serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any,
-                                                      to_pool: Any) -> None:
+async def test_weighted_pools_are_named_to_the_picker(
+    serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any, to_pool: Any
+) -> None:
     """The picker is told the pool that was drawn, and its pick of that pool is honoured; weight 0 gets nothing."""
     servers = {name: await serve() for name in ("one", "two", "none")}
     rules = [{"backendRefs": [to_pool("one", weight=1), to_pool("two", weight=3), to_pool("none", weight=0)]}]
     client = await gateway(manifests({name: [server.address] for name, server in servers.items()}, rules))
-    picker.decide = lambda asked: wire.Pick(servers[asked.metadata["x-igw-pool"].removeprefix("default/")].address)
+    picker.decide = lambda asked: wire.Pick(
+        servers[asked.metadata["x-igw-pool"].removeprefix("default/")].address
+    )
     counts = dict.fromkeys(servers, 0)
     for _ in range(60):
         _, _, answer = await client.ask()
@@ -102,7 +130,8 @@ async def test_weighted_pools_are_named_to_the_picker(serve: Any, picker: Any, m
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_pool_that_fails_open_serves_at_once_when_the_picker_is_gone(
-        serve: Any, picker: Any, manifests: Any, gateway: Any, streamed: bool) -> None:
+    serve: Any, picker: Any, manifests: Any, gateway: Any, streamed: bool
+) -> None:
     """A request with a body goes to any ready server; when the picker is back it is asked again."""
     server = await serve()
     annotations = {"igw.dev/request-body": "Streamed"} if streamed else {}
@@ -123,11 +152,17 @@ async def test_a_pool_that_fails_open_serves_at_once_when_the_picker_is_gone(
     assert len(picker.asked) == asked + 1
 
 
-async def test_a_picker_that_hangs_is_left_within_four_seconds(serve: Any, manifests: Any, gateway: Any) -> None:
+async def test_a_picker_that_hangs_is_left_within_four_seconds(
+    serve: Any, manifests: Any, gateway: Any
+) -> None:
     """A stopped process holds its port and connections; the waiting request passes, later ones at once."""
     pool = [await serve() for _ in range(2)]
     child = await asyncio.create_subprocess_exec(
-        sys.executable, str(Path(__file__).with_name("picker.py")), pool[0].address, stdout=asyncio.subprocess.PIPE)
+        sys.executable,
+        str(Path(__file__).with_name("picker.py")),
+        pool[0].address,
+        stdout=asyncio.subprocess.PIPE,
+    )
     try:
         assert child.stdout is not None
         address = (await child.stdout.readline()).decode().strip()
@@ -150,8 +185,11 @@ async def _until_picker_is(client: Any, health: str) -> None:
     async with asyncio.timeout(10):
         while True:
             async with client.session.get(f"http://{client.runner.admin_address}/clusters") as answer:
-                lines = [line for line in (await answer.text()).splitlines()
-                         if line.startswith("picker/") and "::health_flags::" in line]
+                lines = [
+                    line
+                    for line in (await answer.text()).splitlines()
+                    if line.startswith("picker/") and "::health_flags::" in line
+                ]
             if any(f"/{health}" in line or line.endswith(f"::{health}") for line in lines):
                 return
             await asyncio.sleep(0.05)

@@ -10,8 +10,9 @@ import pytest
 from igw.gateway.local_replies import DROPPED
 
 
-async def test_a_request_without_a_route_costs_the_picker_nothing(serve: Any, picker: Any, manifests: Any,
-                                                                 gateway: Any, to_pool: Any) -> None:
+async def test_a_request_without_a_route_costs_the_picker_nothing(
+    serve: Any, picker: Any, manifests: Any, gateway: Any, to_pool: Any
+) -> None:
     """404 in OpenAI's shape, and the picker was not asked."""
     server = await serve()
     rules = [{"matches": [{"path": {"value": "/v1"}}], "backendRefs": [to_pool("chat")]}]
@@ -37,11 +38,15 @@ async def test_a_body_that_is_too_large_is_413(serve: Any, picker: Any, manifest
     assert headers[DROPPED] == "rejected-too-large"
 
 
-async def test_a_streamed_body_may_be_larger(serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any) -> None:
+async def test_a_streamed_body_may_be_larger(
+    serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any
+) -> None:
     """The annotation sends it to the picker in pieces; the model server gets it whole."""
     one, two = await serve(), await serve()
-    client = await gateway(manifests({"chat": [one.address, two.address]},
-                                     annotations={"igw.dev/request-body": "Streamed"}), max_request_body_bytes=100_000)
+    client = await gateway(
+        manifests({"chat": [one.address, two.address]}, annotations={"igw.dev/request-body": "Streamed"}),
+        max_request_body_bytes=100_000,
+    )
     picker.decide = lambda _asked: wire.Pick(two.address)
     body = bytes(range(256)) * 20_000
     status, _, answer = await client.ask(body=body)
@@ -49,15 +54,17 @@ async def test_a_streamed_body_may_be_larger(serve: Any, picker: Any, manifests:
     assert picker.asked[0].body == body
 
 
-async def test_an_answer_of_the_pickers_own_passes_unchanged(serve: Any, picker: Any, manifests: Any, gateway: Any,
-                                                             wire: Any) -> None:
+async def test_an_answer_of_the_pickers_own_passes_unchanged(
+    serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any
+) -> None:
     """Whatever its status: body and headers are the picker's."""
     server = await serve()
     client = await gateway(manifests({"chat": [server.address]}))
     body = '{"error": {"message": "the picker\'s own"}}'
     for status, details in ((400, ""), (404, ""), (413, ""), (429, ""), (500, ""), (503, ""), (504, "late")):
         picker.decide = lambda _asked, status=status, details=details: wire.Answer(
-            status, body, {"content-type": "application/json", DROPPED: "rejected-saturated"}, details)
+            status, body, {"content-type": "application/json", DROPPED: "rejected-saturated"}, details
+        )
         answered, headers, answer = await client.ask()
         assert answered == status
         assert answer == {"error": {"message": "the picker's own"}}
@@ -66,7 +73,9 @@ async def test_an_answer_of_the_pickers_own_passes_unchanged(serve: Any, picker:
     assert server.reached.is_set() is False
 
 
-async def test_no_server_that_answers_is_503(serve: Any, manifests: Any, gateway: Any, wire: Any, picker: Any) -> None:
+async def test_no_server_that_answers_is_503(
+    serve: Any, manifests: Any, gateway: Any, wire: Any, picker: Any
+) -> None:
     """An empty pool, and a pool of one dead server that was picked."""
     server = await serve()
     await server.stop()
@@ -79,8 +88,9 @@ async def test_no_server_that_answers_is_503(serve: Any, manifests: Any, gateway
         assert (headers[DROPPED], headers["retry-after"]) == ("rejected-no-endpoints", "1")
 
 
-async def test_a_pool_that_fails_closed_answers_503_when_the_picker_is_gone(serve: Any, picker: Any, manifests: Any,
-                                                                           gateway: Any) -> None:
+async def test_a_pool_that_fails_closed_answers_503_when_the_picker_is_gone(
+    serve: Any, picker: Any, manifests: Any, gateway: Any
+) -> None:
     """At once, in JSON, with a reason."""
     server = await serve()
     client = await gateway(manifests({"chat": [server.address]}, fail="FailClose"))
@@ -93,8 +103,9 @@ async def test_a_pool_that_fails_closed_answers_503_when_the_picker_is_gone(serv
 
 
 @pytest.mark.parametrize("limits", [{"request": "200ms"}, {"backendRequest": "200ms"}])
-async def test_a_request_over_its_time_is_504(serve: Any, manifests: Any, gateway: Any, limits: Any,
-                                              to_pool: Any) -> None:
+async def test_a_request_over_its_time_is_504(
+    serve: Any, manifests: Any, gateway: Any, limits: Any, to_pool: Any
+) -> None:
     """Both of the Gateway API's timeouts."""
     server = await serve()
     server.pieces = [b"never sent"]
@@ -106,8 +117,9 @@ async def test_a_request_over_its_time_is_504(serve: Any, manifests: Any, gatewa
 
 
 @pytest.mark.parametrize("backends", [[], [0]])
-async def test_a_route_without_a_backend_is_500(manifests: Any, gateway: Any, picker: Any, backends: Any,
-                                                to_pool: Any) -> None:
+async def test_a_route_without_a_backend_is_500(
+    manifests: Any, gateway: Any, picker: Any, backends: Any, to_pool: Any
+) -> None:
     """As the Gateway API asks, in JSON; weight 0 is no backend."""
     rules = [{"backendRefs": [to_pool("chat", weight=weight) for weight in backends]}]
     client = await gateway(manifests({"chat": []}, rules))
@@ -117,7 +129,9 @@ async def test_a_route_without_a_backend_is_500(manifests: Any, gateway: Any, pi
     assert picker.asked == []
 
 
-async def test_a_message_envoy_cannot_parse_is_answered_in_json(serve: Any, manifests: Any, gateway: Any) -> None:
+async def test_a_message_envoy_cannot_parse_is_answered_in_json(
+    serve: Any, manifests: Any, gateway: Any
+) -> None:
     """400 before anything else happens."""
     server = await serve()
     client = await gateway(manifests({"chat": [server.address]}))

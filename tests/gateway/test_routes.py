@@ -18,18 +18,34 @@ RULES: list[tuple[str, dict[str, Any]]] = [
     ("prefix", {"path": {"type": "PathPrefix", "value": "/v1/"}}),
     ("longer", {"path": {"type": "PathPrefix", "value": "/v1/chat"}}),
     ("post", {"path": {"type": "PathPrefix", "value": "/v1/chat"}, "method": "POST"}),
-    ("header", {"path": {"type": "PathPrefix", "value": "/v1/chat"},
-                "headers": [{"name": "X-Tier", "value": "gold"}]}),
-    ("headers", {"path": {"type": "PathPrefix", "value": "/v1/chat"},
-                 "headers": [{"name": "x-tier", "value": "gold"},
-                             {"name": "x-user", "type": "RegularExpression", "value": "a.*"}]}),
-    ("query", {"path": {"type": "PathPrefix", "value": "/v1/chat"}, "queryParams": [{"name": "q", "value": "1"}]}),
+    (
+        "header",
+        {
+            "path": {"type": "PathPrefix", "value": "/v1/chat"},
+            "headers": [{"name": "X-Tier", "value": "gold"}],
+        },
+    ),
+    (
+        "headers",
+        {
+            "path": {"type": "PathPrefix", "value": "/v1/chat"},
+            "headers": [
+                {"name": "x-tier", "value": "gold"},
+                {"name": "x-user", "type": "RegularExpression", "value": "a.*"},
+            ],
+        },
+    ),
+    (
+        "query",
+        {"path": {"type": "PathPrefix", "value": "/v1/chat"}, "queryParams": [{"name": "q", "value": "1"}]},
+    ),
     ("exact", {"path": {"type": "Exact", "value": "/v1/chat/completions"}}),
 ]
 
 
-async def test_matches_follow_the_gateway_api(serve: Any, picker: Any, manifests: Any, gateway: Any,
-                                              to_pool: Any) -> None:
+async def test_matches_follow_the_gateway_api(
+    serve: Any, picker: Any, manifests: Any, gateway: Any, to_pool: Any
+) -> None:
     """Exact, longest prefix by segments, regular expression, the rest; then method, headers, query parameters."""
     server = await serve()
     rules = [{"matches": [match], "backendRefs": [to_pool(name)]} for name, match in RULES]
@@ -63,36 +79,61 @@ async def test_matches_follow_the_gateway_api(serve: Any, picker: Any, manifests
 async def test_host_names_choose_first(serve: Any, picker: Any, manifests: Any, gateway: Any) -> None:
     """Exact, then wildcard; the port of the Host header does not count; other hosts have no route."""
     server = await serve()
-    client = await gateway(manifests({"chat": [server.address]}, hostnames=["llm.example.com", "*.example.org"]))
-    for host, status in (("llm.example.com", 200), ("LLM.example.com:8080", 200), ("a.b.example.org", 200),
-                         ("example.org", 404), ("other.example.com", 404)):
+    client = await gateway(
+        manifests({"chat": [server.address]}, hostnames=["llm.example.com", "*.example.org"])
+    )
+    for host, status in (
+        ("llm.example.com", 200),
+        ("LLM.example.com:8080", 200),
+        ("a.b.example.org", 200),
+        ("example.org", 404),
+        ("other.example.com", 404),
+    ):
         assert (await client.ask(headers={"host": host}))[0] == status
     assert len(picker.asked) == 3
 
 
-async def test_a_pool_may_speak_http2(serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any) -> None:
-    """appProtocol kubernetes.io/h2c, health checks included: another gateway plays the server."""
+async def test_a_pool_may_speak_http2(
+    serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any
+) -> None:
+    """AppProtocol kubernetes.io/h2c, health checks included: another gateway plays the server."""
     server = await serve()
-    inner = await gateway(manifests({"inner": [server.address]}, [{"matches": [{"path": {"value": "/v1"}}]},
-                                                                  {"matches": [{"path": {"value": "/health"}}]}]))
-    async with inner.session.get(f"http://{inner.runner.admin_address}/stats?filter=http2.*streams_active") as before:
+    inner = await gateway(
+        manifests(
+            {"inner": [server.address]},
+            [{"matches": [{"path": {"value": "/v1"}}]}, {"matches": [{"path": {"value": "/health"}}]}],
+        )
+    )
+    async with inner.session.get(
+        f"http://{inner.runner.admin_address}/stats?filter=http2.*streams_active"
+    ) as before:
         assert before.status == 200
     address = inner.runner.addresses["default/web/http"]
     outer = await gateway(manifests({"outer": [address]}, protocol="kubernetes.io/h2c"))
     picker.decide = lambda _asked: wire.Pick(address)
     status, _, answer = await outer.ask("/v1")
     assert (status, answer["error"]["code"]) == (500, "no_backend")
-    async with inner.session.get(f"http://{inner.runner.admin_address}/stats?filter=downstream_rq_http2") as stats:
-        counted = [int(line.rpartition(": ")[2]) for line in (await stats.text()).splitlines() if "default/web" in line]
+    async with inner.session.get(
+        f"http://{inner.runner.admin_address}/stats?filter=downstream_rq_http2"
+    ) as stats:
+        counted = [
+            int(line.rpartition(": ")[2])
+            for line in (await stats.text()).splitlines()
+            if "default/web" in line
+        ]
     assert max(counted) >= 1
 
 
 _MATCHES = st.builds(
     RouteMatch,
-    path=st.builds(PathMatch, type=st.sampled_from(["Exact", "PathPrefix", "RegularExpression"]),
-                   value=st.lists(st.sampled_from(["a", "bb"]), max_size=3).map(lambda parts: "/" + "/".join(parts))),
+    path=st.builds(
+        PathMatch,
+        type=st.sampled_from(["Exact", "PathPrefix", "RegularExpression"]),
+        value=st.lists(st.sampled_from(["a", "bb"]), max_size=3).map(lambda parts: "/" + "/".join(parts)),
+    ),
     method=st.sampled_from([None, "GET"]),
-    headers=st.lists(st.just(HeaderMatch(name="x", value="1")), max_size=2).map(tuple))
+    headers=st.lists(st.just(HeaderMatch(name="x", value="1")), max_size=2).map(tuple),
+)
 
 
 @given(_MATCHES, _MATCHES)

@@ -8,6 +8,7 @@ import signal
 import socket
 from typing import Any
 
+import aiohttp
 import pytest
 from msgspec.structs import replace
 
@@ -17,13 +18,16 @@ from igw.gateway.run import EnvoyExited, GatewayRunner
 from igw.gateway.settings import GatewaySettings
 
 
-async def test_a_request_goes_where_the_picker_says(serve: Any, picker: Any, manifests: Any, gateway: Any,
-                                                   wire: Any) -> None:
+async def test_a_request_goes_where_the_picker_says(
+    serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any
+) -> None:
     """The picked endpoint answers; it gets the body whole, its length, and the picker's headers."""
     one, two = await serve(), await serve()
     client = await gateway(manifests({"chat": [one.address, two.address]}))
     for server in (one, two, one):
-        picker.decide = lambda _asked, to=server.address: wire.Pick(to, {"x-prefiller-host-port": "10.0.0.1:8000"})
+        picker.decide = lambda _asked, to=server.address: wire.Pick(
+            to, {"x-prefiller-host-port": "10.0.0.1:8000"}
+        )
         status, headers, answer = await client.ask()
         assert status == 200
         assert answer["server"] == server.address
@@ -36,8 +40,9 @@ async def test_a_request_goes_where_the_picker_says(serve: Any, picker: Any, man
     assert picker.asked[0].metadata["x-igw-mode"] == "lean"
 
 
-async def test_a_request_without_a_body_is_picked_for_too(serve: Any, picker: Any, manifests: Any, gateway: Any,
-                                                          wire: Any) -> None:
+async def test_a_request_without_a_body_is_picked_for_too(
+    serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any
+) -> None:
     """GET /v1/models ends with its headers."""
     one, two = await serve(), await serve()
     client = await gateway(manifests({"chat": [one.address, two.address]}))
@@ -46,8 +51,9 @@ async def test_a_request_without_a_body_is_picked_for_too(serve: Any, picker: An
     assert (status, answer["server"], answer["path"]) == (200, two.address, "/v1/models")
 
 
-async def test_an_edit_does_not_drop_an_answer_on_its_way(serve: Any, picker: Any, manifests: Any, gateway: Any,
-                                                          wire: Any) -> None:
+async def test_an_edit_does_not_drop_an_answer_on_its_way(
+    serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any
+) -> None:
     """Weights, routes, endpoints and a whole pool change while an answer streams; new requests see them at once."""
     old, new = await serve(), await serve()
     old.pieces = [b"data: one\n\n", b"data: two\n\n", b"data: three\n\n", b"data: [DONE]\n\n"]
@@ -79,7 +85,9 @@ async def test_a_refused_edit_changes_nothing(serve: Any, picker: Any, manifests
     await client.runner.update(good)
 
 
-async def test_a_listener_that_moves_is_reached_at_its_new_port(serve: Any, manifests: Any, picker: Any) -> None:
+async def test_a_listener_that_moves_is_reached_at_its_new_port(
+    serve: Any, manifests: Any, picker: Any
+) -> None:
     """The address table follows the edit, and the old port is closed."""
     server = await serve()
     first, second = (_at_port(manifests, server, _free_port()) for _ in range(2))
@@ -107,12 +115,15 @@ async def test_a_busy_port_is_told_with_gateway_listener_and_port(serve: Any, ma
             await runner.update(taken)
 
 
-async def test_a_port_that_is_taken_after_the_check_is_told_alike(serve: Any, manifests: Any,
-                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_port_that_is_taken_after_the_check_is_told_alike(
+    serve: Any, manifests: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Envoy's own refusal becomes the same sentence."""
     server = await serve()
     monkeypatch.setattr(GatewayRunner, "_check_ports", lambda *_: None)
-    with pytest.raises(ConfigError, match=f"listener http of Gateway default/web cannot have {server.address}"):
+    with pytest.raises(
+        ConfigError, match=f"listener http of Gateway default/web cannot have {server.address}"
+    ):
         await GatewayRunner(_at_port(manifests, server, server.port)).start()
 
 
@@ -135,8 +146,9 @@ async def test_envoys_own_end_is_told(serve: Any, manifests: Any, gateway: Any) 
         await client.runner.update(manifests({"chat": []}))
 
 
-async def test_a_stopped_gateway_leaves_nothing_behind(serve: Any, manifests: Any, tmp_path: Any,
-                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stopped_gateway_leaves_nothing_behind(
+    serve: Any, manifests: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No process, no port, no file."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
@@ -153,6 +165,32 @@ async def test_a_stopped_gateway_leaves_nothing_behind(serve: Any, manifests: An
         os.kill(pid, 0)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", written.gateways[0].spec.listeners[0].port))
+
+
+async def test_several_workers_share_a_port(serve: Any, manifests: Any, picker: Any) -> None:
+    """Each with a socket of its own."""
+    server = await serve()
+    settings = GatewaySettings(picker=picker.address, free_ports=True, reuse_port=True)
+    async with (
+        GatewayRunner(manifests({"chat": [server.address]}), settings, concurrency=2) as runner,
+        aiohttp.ClientSession() as session,
+    ):
+        for _ in range(8):  # a connection each
+            async with session.get(
+                f"http://{runner.addresses['default/web/http']}/v1", headers={"connection": "close"}
+            ) as answer:
+                assert answer.status == 200
+
+
+async def test_a_gateway_may_listen_on_ipv6(serve: Any, manifests: Any, picker: Any) -> None:
+    """Its address is written with brackets."""
+    server = await serve()
+    written = manifests({"chat": [server.address]})
+    [gateway] = written.gateways
+    bound = replace(gateway, metadata=replace(gateway.metadata, annotations={"igw.dev/bind-address": "::1"}))
+    settings = GatewaySettings(picker=picker.address, free_ports=True)
+    async with GatewayRunner(replace(written, gateways=(bound,)), settings) as runner:
+        assert runner.addresses["default/web/http"].startswith("[::1]:")
 
 
 def _free_port() -> int:

@@ -21,13 +21,38 @@ _AT = re.compile(r"^(?P<problem>.*?)(?: - at (?P<key>`key` in )?`(?P<path>\$.*)`
 _STEP = re.compile(r"\.(?P<field>[^.\[\]]+)|\[(?P<index>\d+)\]|\[\.\.\.\]")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`")
 
-NOT_YET = frozenset({
-    "tls", "frontendTLS", "backendTLS", "addresses", "infrastructure", "allowedListeners", "defaultScope",
-    "requestMirror", "requestRedirect", "urlRewrite", "cors", "externalAuth", "extensionRef",
-    "RequestMirror", "RequestRedirect", "URLRewrite", "CORS", "ExternalAuth", "ExtensionRef",
-    "HTTPS", "TLS", "TCP", "UDP", "retry", "sessionPersistence", "Selector",
-    "useDefaultGateways", "matchExpressions",
-})
+NOT_YET = frozenset(
+    {
+        "tls",
+        "frontendTLS",
+        "backendTLS",
+        "addresses",
+        "infrastructure",
+        "allowedListeners",
+        "defaultScope",
+        "requestMirror",
+        "requestRedirect",
+        "urlRewrite",
+        "cors",
+        "externalAuth",
+        "extensionRef",
+        "RequestMirror",
+        "RequestRedirect",
+        "URLRewrite",
+        "CORS",
+        "ExternalAuth",
+        "ExtensionRef",
+        "HTTPS",
+        "TLS",
+        "TCP",
+        "UDP",
+        "retry",
+        "sessionPersistence",
+        "Selector",
+        "useDefaultGateways",
+        "matchExpressions",
+    }
+)
 """Fields and values of the Gateway API that exist but would change what happens, so they may not be passed over."""
 
 
@@ -53,21 +78,29 @@ def _explain(document: Document, shape: Any, message: str) -> ConfigError:
     value, written = _walk(document.body, msgspec.inspect.type_info(shape), path)
     kind, where = _plain(written), f"{document.source} {path}"
     if unknown := _UNKNOWN.match(problem):
-        name = unknown["name"]
-        if name in NOT_YET:
-            return ConfigError(f"{where}.{name}", f"`{name}` is not supported in file mode yet")
-        known = [f.encode_name for f in kind.fields] if isinstance(kind, msgspec.inspect.StructType) else []
-        return ConfigError(where, f"there is no field `{name}`", nearest(name, known))
+        return _unknown_field(where, unknown["name"], kind)
     if problem.startswith("Invalid enum value"):
-        if value in NOT_YET:
-            return ConfigError(where, f"`{value}` is not supported in file mode yet")
-        known = [str(v) for v in kind.values] if isinstance(kind, msgspec.inspect.LiteralType) else []
-        return ConfigError(where, f"`{value}` is not allowed here", nearest(str(value), known))
+        return _unknown_value(where, str(value), kind)
     if problem.startswith("Object missing required field"):
-        return ConfigError(where, problem.replace("Object missing required field", "the required field") + " is missing")
+        problem = problem.replace("Object missing required field", "the required field") + " is missing"
+        return ConfigError(where, problem)
     if "matching regex" in problem:
         return ConfigError(where, f"{_description(written)} is expected, found {_short(value)}")
     return ConfigError(where, f"{problem[0].lower()}{problem[1:]}, found {_short(value)}")
+
+
+def _unknown_field(where: str, name: str, kind: Any) -> ConfigError:
+    if name in NOT_YET:
+        return ConfigError(f"{where}.{name}", f"`{name}` is not supported in file mode yet")
+    fields = kind.fields if isinstance(kind, msgspec.inspect.StructType) else ()
+    return ConfigError(where, f"there is no field `{name}`", nearest(name, [f.encode_name for f in fields]))
+
+
+def _unknown_value(where: str, value: str, kind: Any) -> ConfigError:
+    if value in NOT_YET:
+        return ConfigError(where, f"`{value}` is not supported in file mode yet")
+    known = map(str, kind.values) if isinstance(kind, msgspec.inspect.LiteralType) else ()
+    return ConfigError(where, f"`{value}` is not allowed here", nearest(value, known))
 
 
 def _walk(value: Any, kind: Any, path: str) -> tuple[Any, Any]:

@@ -45,7 +45,8 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
         if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key `{key.value}` is written twice", key.start_mark)
+                    None, None, f"the key `{key.value}` is written twice", key.start_mark
+                )
             seen.add(key.value)
     loader.flatten_mapping(node)
     mapping: dict[Any, Any] = loader.construct_mapping(node, deep=True)
@@ -94,8 +95,11 @@ def _file(path: Path) -> Iterator[Document]:
             continue
         place = f"{path} document {number}" if len(bodies) > 1 else str(path)
         if not isinstance(body, dict):
-            raise ConfigError(place, f"a mapping is expected, found {type(body).__name__}",
-                              "every document starts with apiVersion and kind")
+            raise ConfigError(
+                place,
+                f"a mapping is expected, found {type(body).__name__}",
+                "every document starts with apiVersion and kind",
+            )
         yield _document(place, body)
 
 
@@ -125,7 +129,9 @@ def _document(place: str, body: dict[str, Any]) -> Document:
     if kind is None and "endpoints" in body:
         kind = "Endpoints"  # upstream's file discovery writes neither apiVersion nor kind
     if not isinstance(kind, str) or not kind:
-        raise ConfigError(f"{place} $.kind", "a kind is expected", "such as Gateway, HTTPRoute or InferencePool")
+        raise ConfigError(
+            f"{place} $.kind", "a kind is expected", "such as Gateway, HTTPRoute or InferencePool"
+        )
     metadata = body.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     name = str(metadata.get("name", ""))

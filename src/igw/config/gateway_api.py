@@ -24,12 +24,31 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 BindPort = Annotated[int, Meta(ge=0, le=65535)]
 """0 asks for a free port; the Gateway API itself starts at 1."""
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-Hostname = Annotated[str, Meta(max_length=253, pattern=rf"^(\*\.)?{_LABEL}(\.{_LABEL})*$",
-                               description="a host name such as llm.example.com or *.example.com")]
-HeaderName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+$",
-                                 description="a header name")]
-HeaderValue = Annotated[str, Meta(max_length=4096, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$",
-                                  description="a header value without control characters")]
+Hostname = Annotated[
+    str,
+    Meta(
+        max_length=253,
+        pattern=rf"^(\*\.)?{_LABEL}(\.{_LABEL})*$",
+        description="a host name such as llm.example.com or *.example.com",
+    ),
+]
+HeaderName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=256,
+        pattern=r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+$",
+        description="a header name",
+    ),
+]
+HeaderValue = Annotated[
+    str,
+    Meta(
+        max_length=4096,
+        pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$",
+        description="a header value without control characters",
+    ),
+]
 Duration = Annotated[str, Meta(pattern=DURATION, description="a duration such as 10s or 1m30s")]
 
 
@@ -161,7 +180,9 @@ class RouteMatch(Shape, frozen=True):
     path: PathMatch = PathMatch()
     headers: Annotated[tuple[HeaderMatch, ...], Meta(max_length=16)] = ()
     query_params: Annotated[tuple[HeaderMatch, ...], Meta(max_length=16)] = ()
-    method: Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"] | None = None
+    method: Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"] | None = (
+        None
+    )
 
 
 class Header(Shape, frozen=True):

@@ -12,12 +12,26 @@ from msgspec import Meta
 
 from igw.config.gateway_api import Name, Object, Port, Shape
 
-LabelValue = Annotated[str, Meta(max_length=63, pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$",
-                                 description="a label value")]
-Group = Annotated[str, Meta(max_length=253, pattern=r"^$|^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
-                            description="an API group such as apps, or nothing")]
-Kind = Annotated[str, Meta(max_length=63, pattern=r"^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$",
-                           description="a kind such as Service")]
+LabelValue = Annotated[
+    str,
+    Meta(
+        max_length=63, pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$", description="a label value"
+    ),
+]
+Group = Annotated[
+    str,
+    Meta(
+        max_length=253,
+        pattern=r"^$|^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        description="an API group such as apps, or nothing",
+    ),
+]
+Kind = Annotated[
+    str,
+    Meta(
+        max_length=63, pattern=r"^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$", description="a kind such as Service"
+    ),
+]
 
 
 class Selector(Shape, frozen=True):
@@ -101,4 +115,3 @@ class ListedEndpoint(msgspec.Struct, frozen=True):
     labels: dict[str, str]
     source: str
     """Where it was written, for error messages."""
-

@@ -31,10 +31,31 @@ API_VERSIONS: dict[str, tuple[str, ...]] = {
 _CLUSTER_ONLY = "means something only in a cluster"
 _NOT_YET = "is not read from files yet"
 IGNORED: dict[str, str] = {
-    **dict.fromkeys(("Namespace", "Service", "ConfigMap", "Secret", "ServiceAccount", "Deployment", "StatefulSet",
-                     "DaemonSet", "Pod", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding",
-                     "PersistentVolumeClaim", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy",
-                     "ServiceMonitor", "PodMonitor", "CustomResourceDefinition"), _CLUSTER_ONLY),
+    **dict.fromkeys(
+        (
+            "Namespace",
+            "Service",
+            "ConfigMap",
+            "Secret",
+            "ServiceAccount",
+            "Deployment",
+            "StatefulSet",
+            "DaemonSet",
+            "Pod",
+            "Role",
+            "RoleBinding",
+            "ClusterRole",
+            "ClusterRoleBinding",
+            "PersistentVolumeClaim",
+            "HorizontalPodAutoscaler",
+            "PodDisruptionBudget",
+            "NetworkPolicy",
+            "ServiceMonitor",
+            "PodMonitor",
+            "CustomResourceDefinition",
+        ),
+        _CLUSTER_ONLY,
+    ),
     "GatewayClass": "every Gateway in a file is ours",
     "ReferenceGrant": "references between namespaces are always allowed in file mode",
     **dict.fromkeys(("InferenceObjective", "InferenceModelRewrite", "InferencePoolImport"), _NOT_YET),
@@ -81,7 +102,8 @@ def load(paths: Sequence[Path]) -> Manifests:
         simulators=tuple(d for d in wanted if d.kind == "Simulator"),
         picker_config=_only([d for d in wanted if d.kind == "EndpointPickerConfig"]),
         ignored=tuple(Ignored(d.source, IGNORED[d.kind]) for d in documents if d.kind not in API_VERSIONS),
-        sources=_sources(wanted))
+        sources=_sources(wanted),
+    )
     _check_endpoints(manifests.endpoints)
     references.check(manifests.gateways, manifests.routes, manifests.pools, manifests.sources)
     return manifests
@@ -91,15 +113,20 @@ def _check_kind(document: Document) -> None:
     versions = API_VERSIONS.get(document.kind)
     if versions is None:
         if document.kind not in IGNORED:
-            raise ConfigError(f"{document.source} $.kind", f"there is no kind `{document.kind}`",
-                              nearest(document.kind, API_VERSIONS))
+            raise ConfigError(
+                f"{document.source} $.kind",
+                f"there is no kind `{document.kind}`",
+                nearest(document.kind, API_VERSIONS),
+            )
         return
     bare = document.kind == "Endpoints" and not document.api_version
     # Kubernetes' own v1 Endpoints has `subsets` and no place here.
     if document.api_version not in versions and not bare:
-        raise ConfigError(f"{document.source} $.apiVersion",
-                          f"`{document.api_version}` is not a version of {document.kind} that is read here",
-                          f"write {versions[0]}")
+        raise ConfigError(
+            f"{document.source} $.apiVersion",
+            f"`{document.api_version}` is not a version of {document.kind} that is read here",
+            f"write {versions[0]}",
+        )
 
 
 def _sources(documents: Sequence[Document]) -> dict[str, str]:
@@ -110,16 +137,22 @@ def _sources(documents: Sequence[Document]) -> dict[str, str]:
         if not document.name:
             raise ConfigError(f"{document.source} $.metadata.name", "a name is required")
         if document.key in sources:
-            raise ConfigError(document.source, f"{document.key} is written twice",
-                              f"the first one is {sources[document.key]}")
+            raise ConfigError(
+                document.source,
+                f"{document.key} is written twice",
+                f"the first one is {sources[document.key]}",
+            )
         sources[document.key] = document.source
     return sources
 
 
 def _only(documents: Sequence[Document]) -> Document | None:
     if len(documents) > 1:
-        raise ConfigError(documents[1].source, "there can be only one EndpointPickerConfig",
-                          f"the first one is {documents[0].source}")
+        raise ConfigError(
+            documents[1].source,
+            "there can be only one EndpointPickerConfig",
+            f"the first one is {documents[0].source}",
+        )
     return documents[0] if documents else None
 
 
@@ -127,16 +160,22 @@ def _check_annotations(document: Document, value: Object, known: Sequence[str]) 
     for annotation in value.metadata.annotations:
         if annotation.startswith("igw.dev/") and annotation not in known:
             hint = nearest(annotation, known) if known else ""
-            raise ConfigError(f"{document.source} $.metadata.annotations",
-                              f"there is no annotation `{annotation}` for {document.kind}", hint)
+            raise ConfigError(
+                f"{document.source} $.metadata.annotations",
+                f"there is no annotation `{annotation}` for {document.kind}",
+                hint,
+            )
 
 
 def _gateway(document: Document) -> Gateway:
     gateway = decode(document, Gateway)
     _check_annotations(document, gateway, (BIND_ADDRESS,))
     if not is_ip(gateway.bind_address):
-        raise ConfigError(f"{document.source} $.metadata.annotations[{BIND_ADDRESS}]",
-                          f"`{gateway.bind_address}` is not an IP address", "such as 127.0.0.1, 0.0.0.0 or ::")
+        raise ConfigError(
+            f"{document.source} $.metadata.annotations[{BIND_ADDRESS}]",
+            f"`{gateway.bind_address}` is not an IP address",
+            "such as 127.0.0.1, 0.0.0.0 or ::",
+        )
     return gateway
 
 
@@ -145,8 +184,11 @@ def _route(document: Document) -> HTTPRoute:
     _check_annotations(document, route, (REQUEST_BODY,))
     mode = route.metadata.annotations.get(REQUEST_BODY, "Buffered")
     if mode not in ("Buffered", "Streamed"):
-        raise ConfigError(f"{document.source} $.metadata.annotations[{REQUEST_BODY}]", f"`{mode}` is not allowed here",
-                          nearest(mode, ("Buffered", "Streamed")))
+        raise ConfigError(
+            f"{document.source} $.metadata.annotations[{REQUEST_BODY}]",
+            f"`{mode}` is not allowed here",
+            nearest(mode, ("Buffered", "Streamed")),
+        )
     references.check_rules(route, document.source)
     return route
 
@@ -157,12 +199,17 @@ def _pool(document: Document) -> InferencePool:
     numbers = [port.number for port in pool.spec.target_ports]
     for index, number in enumerate(numbers):
         if number in numbers[:index]:
-            raise ConfigError(f"{document.source} $.spec.targetPorts[{index}].number",
-                              f"port number must be unique, {number} is written twice")
+            raise ConfigError(
+                f"{document.source} $.spec.targetPorts[{index}].number",
+                f"port number must be unique, {number} is written twice",
+            )
     picker = pool.spec.endpoint_picker_ref
     if picker is not None and picker.kind == "Service" and picker.port is None:
-        raise ConfigError(f"{document.source} $.spec.endpointPickerRef.port",
-                          "port is required when kind is 'Service' or unset", "such as port: {number: 9002}")
+        raise ConfigError(
+            f"{document.source} $.spec.endpointPickerRef.port",
+            "port is required when kind is 'Service' or unset",
+            "such as port: {number: 9002}",
+        )
     return pool
 
 
@@ -177,12 +224,18 @@ def is_ip(address: str) -> bool:
 
 def _endpoints(document: Document) -> list[ListedEndpoint]:
     written = decode(document, EndpointsFile).endpoints
-    return [_endpoint(entry, f"{document.source} $.endpoints[{index}]") for index, entry in enumerate(written)]
+    return [
+        _endpoint(entry, f"{document.source} $.endpoints[{index}]") for index, entry in enumerate(written)
+    ]
 
 
 def _endpoint(entry: WrittenEndpoint, where: str) -> ListedEndpoint:
     if not is_ip(entry.address):
-        hint = "write it without brackets" if entry.address.startswith("[") else "host names are not resolved here"
+        hint = (
+            "write it without brackets"
+            if entry.address.startswith("[")
+            else "host names are not resolved here"
+        )
         raise ConfigError(f"{where}.address", f"`{entry.address}` is not an IP address", hint)
     port: int | None = None
     if entry.port is not None:
@@ -198,6 +251,9 @@ def _check_endpoints(endpoints: Sequence[ListedEndpoint]) -> None:
     for endpoint in endpoints:
         identity = (endpoint.namespace, endpoint.name, endpoint.port)
         if identity in seen:
-            raise ConfigError(endpoint.source, f"endpoint {endpoint.namespace}/{endpoint.name} is written twice",
-                              f"the first one is {seen[identity].source}")
+            raise ConfigError(
+                endpoint.source,
+                f"endpoint {endpoint.namespace}/{endpoint.name} is written twice",
+                f"the first one is {seen[identity].source}",
+            )
         seen[identity] = endpoint

@@ -14,8 +14,12 @@ from igw.config.inference import InferencePool
 from igw.errors import ConfigError
 
 
-def check(gateways: Sequence[Gateway], routes: Sequence[HTTPRoute], pools: Sequence[InferencePool],
-          sources: Mapping[str, str]) -> None:
+def check(
+    gateways: Sequence[Gateway],
+    routes: Sequence[HTTPRoute],
+    pools: Sequence[InferencePool],
+    sources: Mapping[str, str],
+) -> None:
     """Raise `ConfigError` for the first reference that does not resolve, or a port that two listeners want."""
     _check_listeners(gateways, sources)
     known = {pool.key for pool in pools}
@@ -27,8 +31,11 @@ def check(gateways: Sequence[Gateway], routes: Sequence[HTTPRoute], pools: Seque
             for j, backend in enumerate(rule.backend_refs):
                 key = f"{backend.namespace or route.namespace}/{backend.name}"
                 if key not in known:
-                    raise ConfigError(f"{source} $.spec.rules[{i}].backendRefs[{j}].name",
-                                      f"there is no InferencePool {key}", nearest(key, known) if known else "")
+                    raise ConfigError(
+                        f"{source} $.spec.rules[{i}].backendRefs[{j}].name",
+                        f"there is no InferencePool {key}",
+                        nearest(key, known) if known else "",
+                    )
 
 
 def attached(gateway: Gateway, listener: Listener, route: HTTPRoute) -> tuple[str, ...]:
@@ -64,8 +71,9 @@ def _check_match(match: RouteMatch, where: str) -> None:
     if path.type == "RegularExpression":
         _check_regex(path.value, f"{where}.path.value")
     elif not path.value.startswith("/") or "?" in path.value or "#" in path.value:
-        raise ConfigError(f"{where}.path.value", f"`{path.value}` is not a path",
-                          "a path starts with / and ends before ?")
+        raise ConfigError(
+            f"{where}.path.value", f"`{path.value}` is not a path", "a path starts with / and ends before ?"
+        )
     for name, matches in (("headers", match.headers), ("queryParams", match.query_params)):
         for index, item in enumerate(matches):
             if item.type == "RegularExpression":
@@ -77,8 +85,10 @@ def _check_filters(filters: Sequence[Filter], where: str) -> None:
         written = (item.request_header_modifier is not None, item.response_header_modifier is not None)
         if written != (item.type == "RequestHeaderModifier", item.type == "ResponseHeaderModifier"):
             field = item.type[0].lower() + item.type[1:]
-            raise ConfigError(f"{where}[{index}]",
-                              f"a filter of type {item.type} has exactly the field `{field}` beside its type")
+            raise ConfigError(
+                f"{where}[{index}]",
+                f"a filter of type {item.type} has exactly the field `{field}` beside its type",
+            )
 
 
 def _check_regex(pattern: str, where: str) -> None:
@@ -101,8 +111,11 @@ def _check_listeners(gateways: Sequence[Gateway], sources: Mapping[str, str]) ->
             names.add(listener.name)
             place = (gateway.bind_address, listener.port)
             if listener.port and place in taken:
-                raise ConfigError(f"{where}.port", f"port {listener.port} of {gateway.bind_address} is already taken by {taken[place]}",
-                                  "one listener per port; tell hosts apart by the routes' hostnames")
+                raise ConfigError(
+                    f"{where}.port",
+                    f"port {listener.port} of {gateway.bind_address} is already taken by {taken[place]}",
+                    "one listener per port; tell hosts apart by the routes' hostnames",
+                )
             taken[place] = f"Gateway {gateway.key} listener {listener.name}"
 
 
@@ -114,21 +127,29 @@ def _check_parent(route: HTTPRoute, parent: ParentRef, gateways: Sequence[Gatewa
         raise ConfigError(f"{where}.name", f"there is no Gateway {key}", nearest(key, known) if known else "")
     listeners = gateway.spec.listeners
     if parent.section_name is not None and parent.section_name not in {item.name for item in listeners}:
-        raise ConfigError(f"{where}.sectionName", f"Gateway {key} has no listener `{parent.section_name}`",
-                          nearest(parent.section_name, [item.name for item in listeners]))
+        raise ConfigError(
+            f"{where}.sectionName",
+            f"Gateway {key} has no listener `{parent.section_name}`",
+            nearest(parent.section_name, [item.name for item in listeners]),
+        )
     named = [item for item in listeners if _names(parent, route, gateway, item)]
     if not named:
         raise ConfigError(f"{where}.port", f"Gateway {key} has no such listener on port {parent.port}")
     if not any(attached(gateway, listener, route) for listener in named):
-        raise ConfigError(where, f"no listener of Gateway {key} takes this route: its host names and namespace do not fit",
-                          "see the listeners' hostname and allowedRoutes.namespaces.from")
+        raise ConfigError(
+            where,
+            f"no listener of Gateway {key} takes this route: its host names and namespace do not fit",
+            "see the listeners' hostname and allowedRoutes.namespaces.from",
+        )
 
 
 def _names(parent: ParentRef, route: HTTPRoute, gateway: Gateway, listener: Listener) -> bool:
     """Return whether *parent*, written in *route*, means *listener* of *gateway*."""
-    return (f"{parent.namespace or route.namespace}/{parent.name}" == gateway.key
-            and parent.section_name in (None, listener.name)
-            and parent.port in (None, listener.port))
+    return (
+        f"{parent.namespace or route.namespace}/{parent.name}" == gateway.key
+        and parent.section_name in (None, listener.name)
+        and parent.port in (None, listener.port)
+    )
 
 
 def _intersection(one: str, other: str) -> str | None:

@@ -21,8 +21,13 @@ OnChange = Callable[[Manifests], Awaitable[None] | None]
 OnError = Callable[[ConfigError], None]
 
 
-async def watch(paths: Sequence[Path], on_change: OnChange, on_error: OnError, stop: asyncio.Event,
-                known: Manifests | None = None) -> None:
+async def watch(
+    paths: Sequence[Path],
+    on_change: OnChange,
+    on_error: OnError,
+    stop: asyncio.Event,
+    known: Manifests | None = None,
+) -> None:
     """Call *on_change* with the new manifests whenever the files say something else, until *stop* is set.
 
     An edit that cannot be used goes to *on_error* and changes nothing; so does a `ConfigError` that *on_change*
@@ -31,11 +36,19 @@ async def watch(paths: Sequence[Path], on_change: OnChange, on_error: OnError, s
     rather than files, so that an editor's rename and Kubernetes' symbolic links are seen.
     """
     reader = _Reader(paths, on_change, on_error, known)
-    changes = watchfiles.awatch(*_folders(paths), watch_filter=None, recursive=False, stop_event=stop,
-                                step=_QUIET_MILLISECONDS, debounce=_LONGEST_MILLISECONDS)
+    changes = watchfiles.awatch(
+        *_folders(paths),
+        watch_filter=None,
+        recursive=False,
+        stop_event=stop,
+        step=_QUIET_MILLISECONDS,
+        debounce=_LONGEST_MILLISECONDS,
+    )
     coming = asyncio.ensure_future(anext(changes, None))
     try:
-        await asyncio.sleep(0)  # the watch is in place from here on, so nothing is missed between reading and watching
+        await asyncio.sleep(
+            0
+        )  # the watch is in place from here on, so nothing is missed between reading and watching
         await reader.read()
         while await coming is not None:
             await reader.read()
@@ -49,7 +62,9 @@ async def watch(paths: Sequence[Path], on_change: OnChange, on_error: OnError, s
 class _Reader:
     """Reads the files and remembers what was told last."""
 
-    def __init__(self, paths: Sequence[Path], on_change: OnChange, on_error: OnError, known: Manifests | None) -> None:
+    def __init__(
+        self, paths: Sequence[Path], on_change: OnChange, on_error: OnError, known: Manifests | None
+    ) -> None:
         self._paths = paths
         self._on_change = on_change
         self._on_error = on_error

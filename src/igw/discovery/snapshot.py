@@ -14,7 +14,10 @@ def pools(manifests: Manifests) -> dict[str, Pool]:
     without a port stands for one endpoint per target port, named `<name>-rank-<index>` where there are several
     (upstream's name for them).
     """
-    return {pool.key: Pool(pool.name, pool.namespace, _members(pool, manifests.endpoints)) for pool in manifests.pools}
+    return {
+        pool.key: Pool(pool.name, pool.namespace, _members(pool, manifests.endpoints))
+        for pool in manifests.pools
+    }
 
 
 def _members(pool: InferencePool, listed: tuple[ListedEndpoint, ...]) -> tuple[Endpoint, ...]:
@@ -31,5 +34,7 @@ def _members(pool: InferencePool, listed: tuple[ListedEndpoint, ...]) -> tuple[E
 def _ranks(pool: InferencePool, item: ListedEndpoint) -> list[Endpoint]:
     ports = [item.port] if item.port is not None else [port.number for port in pool.spec.target_ports]
     names = [item.name] if len(ports) == 1 else [f"{item.name}-rank-{index}" for index in range(len(ports))]
-    return [Endpoint.at(item.address, port, name, item.namespace, item.labels)
-            for name, port in zip(names, ports, strict=True)]
+    return [
+        Endpoint.at(item.address, port, name, item.namespace, item.labels)
+        for name, port in zip(names, ports, strict=True)
+    ]

@@ -43,7 +43,7 @@ class _Subscription:
         self.names: frozenset[str] = frozenset()
         self.nonce = ""
         self.sent = 0
-        self.acked = 0
+        self.accepted = False
         self.asked = True
         self.refused: tuple[int, str] | None = None
 
@@ -63,7 +63,7 @@ class _Stream:
         if request.HasField("error_detail"):
             subscription.refused = (subscription.sent, request.error_detail.message)
         else:
-            subscription.acked = subscription.sent
+            subscription.accepted = bool(subscription.nonce)
         names = frozenset(request.resource_names)
         subscription.asked = subscription.asked or bool(names - subscription.names)
         subscription.names = names
@@ -108,8 +108,12 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         async with self._applying:
             before = self._current
             try:
-                await self._offer({CLUSTER: {**before.of(CLUSTER), **snapshot.of(CLUSTER)},
-                                   ENDPOINTS: {**snapshot.of(ENDPOINTS), **before.of(ENDPOINTS)}})
+                await self._offer(
+                    {
+                        CLUSTER: {**before.of(CLUSTER), **snapshot.of(CLUSTER)},
+                        ENDPOINTS: {**snapshot.of(ENDPOINTS), **before.of(ENDPOINTS)},
+                    }
+                )
                 await self._offer({LISTENER: snapshot.of(LISTENER), ROUTES: snapshot.of(ROUTES)})
                 await self._offer({CLUSTER: snapshot.of(CLUSTER), ENDPOINTS: snapshot.of(ENDPOINTS)})
             except BaseException:
@@ -123,10 +127,16 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
             await self._changed.wait_for(lambda: self._settled(resources))
 
     def _set(self, wanted: Mapping[str, Resources]) -> None:
-        changed = {type_url for type_url, resources in wanted.items() if resources != self._offers[type_url].resources}
+        changed = {
+            type_url
+            for type_url, resources in wanted.items()
+            if resources != self._offers[type_url].resources
+        }
         # A cluster or a listener that changes asks anew for what it names, in a way that cannot be told from an
         # acceptance: it is sent again without being asked.
-        changed |= {named for naming, named in ((CLUSTER, ENDPOINTS), (LISTENER, ROUTES)) if naming in changed}
+        changed |= {
+            named for naming, named in ((CLUSTER, ENDPOINTS), (LISTENER, ROUTES)) if naming in changed
+        }
         for type_url in changed:
             offer = self._offers[type_url]
             offer.resources = wanted.get(type_url, offer.resources)
@@ -141,18 +151,23 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
                 refused = subscription.refused
                 if refused is not None and refused[0] == self._offers[type_url].version:
                     raise XdsRejected(type_url, refused[1])
-        return bool(self._streams) and all(self._has(stream, name) for stream in self._streams for name in types)
+        return bool(self._streams) and all(
+            self._has(stream, name) for stream in self._streams for name in types
+        )
 
     def _has(self, stream: _Stream, type_url: str) -> bool:
         offer, subscription = self._offers[type_url], stream.subscriptions.get(type_url)
         if type_url not in _WILDCARD and not offer.resources:
             return True
-        if subscription is None or subscription.acked < offer.version:
+        if subscription is None or subscription.asked or not subscription.accepted:
+            return False
+        if subscription.sent < offer.version:
             return False
         return type_url in _WILDCARD or offer.resources.keys() <= subscription.names
 
     async def StreamAggregatedResources(  # noqa: N802 - the name is the protocol's
-            self, request_iterator: AsyncIterator[discovery_pb2.DiscoveryRequest], context: Any) -> None:
+        self, request_iterator: AsyncIterator[discovery_pb2.DiscoveryRequest], context: Any
+    ) -> None:
         """Serve one Envoy until it hangs up."""
         stream = _Stream()
         self._streams.add(stream)
@@ -176,16 +191,21 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
             stream.wake.clear()
             for type_url in TYPES:
                 subscription, offer = stream.subscriptions.get(type_url), self._offers[type_url]
-                if subscription is not None and (subscription.asked or subscription.sent < offer.version):
+                if subscription is None or not offer.version:
+                    continue  # nothing to say yet; an empty answer would mean that there is nothing
+                if subscription.asked or subscription.sent < offer.version:
                     await context.write(self._response(type_url, subscription, offer))
 
     @staticmethod
-    def _response(type_url: str, subscription: _Subscription, offer: _Offer) -> discovery_pb2.DiscoveryResponse:
-        subscription.asked = False
+    def _response(
+        type_url: str, subscription: _Subscription, offer: _Offer
+    ) -> discovery_pb2.DiscoveryResponse:
+        subscription.asked = subscription.accepted = False
         subscription.sent = offer.version
         subscription.nonce = str(int(subscription.nonce or 0) + 1)
         response = discovery_pb2.DiscoveryResponse(
-            version_info=str(offer.version), type_url=type_url, nonce=subscription.nonce)
+            version_info=str(offer.version), type_url=type_url, nonce=subscription.nonce
+        )
         for name, message in offer.resources.items():
             if type_url in _WILDCARD or name in subscription.names:
                 response.resources.add().Pack(message)

@@ -17,8 +17,17 @@ _DESTINATION = "x-gateway-destination-endpoint"
 
 # Envoy's defaults (1,024 connections and requests, 3 retries at a time) are for services that answer in milliseconds.
 _NO_LIMIT = 1_000_000
-_LIMITS = {"thresholds": [{"priority": "DEFAULT", "max_connections": _NO_LIMIT, "max_pending_requests": _NO_LIMIT,
-                           "max_requests": _NO_LIMIT, "max_retries": _NO_LIMIT}]}
+_LIMITS = {
+    "thresholds": [
+        {
+            "priority": "DEFAULT",
+            "max_connections": _NO_LIMIT,
+            "max_pending_requests": _NO_LIMIT,
+            "max_requests": _NO_LIMIT,
+            "max_retries": _NO_LIMIT,
+        }
+    ]
+}
 
 
 # With no healthy host left a request fails at once instead of trying a dead one, and what a health check found counts
@@ -47,35 +56,64 @@ def for_pool(pool: InferencePool, settings: GatewaySettings) -> dict[str, Any]:
         # an endpoint that was deleted is gone, even if it still answers
         "ignore_health_on_host_removal": True,
         "circuit_breakers": _LIMITS,
-        "health_checks": [{
-            "timeout": "1s", "interval": "2s", "no_traffic_interval": "2s", "unhealthy_threshold": 2,
-            "healthy_threshold": 1,
-            "http_health_check": {"path": settings.health_path,
-                                  "codec_client_type": "HTTP2" if http2 else "HTTP1"}}],
-        "typed_extension_protocol_options": _protocol({"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}),
+        "health_checks": [
+            {
+                "timeout": "1s",
+                "interval": "2s",
+                "no_traffic_interval": "2s",
+                "unhealthy_threshold": 2,
+                "healthy_threshold": 1,
+                "http_health_check": {
+                    "path": settings.health_path,
+                    "codec_client_type": "HTTP2" if http2 else "HTTP1",
+                },
+            }
+        ],
+        "typed_extension_protocol_options": _protocol(
+            {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
+        ),
     }
 
 
 def _override_host() -> dict[str, Any]:
     # The pick must be a host of the cluster, an ordered list is walked on retries, and without a pick the fallback
-    # policy chooses among ready servers: failing open works, and no header can lead out of the pool.
-    least_request = {"name": "envoy.load_balancing_policies.least_request",
-                     "typed_config": typed("load_balancing_policies.least_request.v3.LeastRequest")}
+    # policy chooses among ready servers: failing open works, and no header can lead out of the pool. A pick is asked even
+    # where the health check failed, since the picker knows more; only the fallback looks at health.
+    least_request = {
+        "name": "envoy.load_balancing_policies.least_request",
+        "typed_config": typed("load_balancing_policies.least_request.v3.LeastRequest"),
+    }
     sources = [{"metadata": {"key": "envoy.lb", "path": [{"key": _DESTINATION}]}}, {"header": _DESTINATION}]
-    return {"policies": [{"typed_extension_config": {
-        "name": "envoy.load_balancing_policies.override_host",
-        "typed_config": typed("load_balancing_policies.override_host.v3.OverrideHost", override_host_sources=sources,
-                              fallback_policy={"policies": [{"typed_extension_config": least_request}]})}}]}
+    return {
+        "policies": [
+            {
+                "typed_extension_config": {
+                    "name": "envoy.load_balancing_policies.override_host",
+                    "typed_config": typed(
+                        "load_balancing_policies.override_host.v3.OverrideHost",
+                        override_host_sources=sources,
+                        fallback_policy={"policies": [{"typed_extension_config": least_request}]},
+                    ),
+                }
+            }
+        ]
+    }
 
 
 def _protocol(options: dict[str, Any]) -> dict[str, Any]:
-    return {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions":
-            typed("upstreams.http.v3.HttpProtocolOptions", explicit_http_config=options)}
+    return {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
+            "upstreams.http.v3.HttpProtocolOptions", explicit_http_config=options
+        )
+    }
 
 
 def assignment(pool: Pool) -> dict[str, Any]:
     """Return the endpoints of *pool* as EDS gives them."""
-    hosts = [{"endpoint": {"address": socket_address(endpoint.address, endpoint.port)}} for endpoint in pool.endpoints]
+    hosts = [
+        {"endpoint": {"address": socket_address(endpoint.address, endpoint.port)}}
+        for endpoint in pool.endpoints
+    ]
     return {"cluster_name": pool_cluster(pool.key), "endpoints": [{"lb_endpoints": hosts}] if hosts else []}
 
 
@@ -91,12 +129,22 @@ def for_picker(hostport: str, *, pings: bool = True) -> dict[str, Any]:
         "common_lb_config": _NO_PANIC,
         "circuit_breakers": _LIMITS,
         # a picker that is down or hangs is out before a request has to find out
-        "health_checks": [{
-            "timeout": "1s", "interval": "0.5s", "no_traffic_interval": "0.5s", "no_traffic_healthy_interval": "0.5s",
-            "unhealthy_threshold": 2, "healthy_threshold": 1,
-            "grpc_health_check": {"service_name": EXT_PROC_SERVICE}}],
-        "typed_extension_protocol_options": _protocol({"http2_protocol_options": _KEEPALIVE if pings else {}}),
+        "health_checks": [
+            {
+                "timeout": "1s",
+                "interval": "0.5s",
+                "no_traffic_interval": "0.5s",
+                "no_traffic_healthy_interval": "0.5s",
+                "unhealthy_threshold": 2,
+                "healthy_threshold": 1,
+                "grpc_health_check": {"service_name": EXT_PROC_SERVICE},
+            }
+        ],
+        "typed_extension_protocol_options": _protocol(
+            {"http2_protocol_options": _KEEPALIVE if pings else {}}
+        ),
         "load_assignment": {
             "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket_address(host, port)}}]}]},
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket_address(host, port)}}]}],
+        },
     }

@@ -37,19 +37,42 @@ def access_logs(pools_by_picker: Mapping[str, Sequence[str]]) -> list[dict[str, 
 
 
 def _access_log(picker: str, clusters: Sequence[str]) -> dict[str, Any]:
-    decided: dict[str, Any] = {"metadata_filter": {
-        "matcher": {"filter": "envoy.lb", "path": [{"key": "igw-decision"}], "value": {"present_match": True}},
-        "match_if_key_not_found": False}}
+    decided: dict[str, Any] = {
+        "metadata_filter": {
+            "matcher": {
+                "filter": "envoy.lb",
+                "path": [{"key": "igw-decision"}],
+                "value": {"present_match": True},
+            },
+            "match_if_key_not_found": False,
+        }
+    }
     if clusters:
         names = ", ".join(f"'{name}'" for name in clusters)
-        mine = {"extension_filter": {"name": "cel", "typed_config": typed(
-            "access_loggers.filters.cel.v3.ExpressionFilter", expression=f"xds.cluster_name in [{names}]")}}
+        mine = {
+            "extension_filter": {
+                "name": "cel",
+                "typed_config": typed(
+                    "access_loggers.filters.cel.v3.ExpressionFilter",
+                    expression=f"xds.cluster_name in [{names}]",
+                ),
+            }
+        }
         decided = {"and_filter": {"filters": [decided, mine]}}
     values = [{"key": key, "value": {"string_value": value}} for key, value in ATTRIBUTES.items()]
-    return {"name": "completion", "filter": decided, "typed_config": typed(
-        "access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig",
-        # deprecated since fields of the same names exist beside it, which xds-protos does not have yet
-        common_config={"log_name": "completion", "transport_api_version": "V3", "buffer_flush_interval": _FLUSH,
-                       "grpc_service": {"envoy_grpc": {"cluster_name": picker_cluster(picker)}}},
-        disable_builtin_labels=True,
-        attributes={"values": values})}
+    return {
+        "name": "completion",
+        "filter": decided,
+        "typed_config": typed(
+            "access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig",
+            # deprecated since fields of the same names exist beside it, which xds-protos does not have yet
+            common_config={
+                "log_name": "completion",
+                "transport_api_version": "V3",
+                "buffer_flush_interval": _FLUSH,
+                "grpc_service": {"envoy_grpc": {"cluster_name": picker_cluster(picker)}},
+            },
+            disable_builtin_labels=True,
+            attributes={"values": values},
+        ),
+    }

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import msgspec
@@ -18,6 +18,7 @@ import structlog
 
 from igw.endpoint import hostport
 from igw.errors import ConfigError
+from igw.gateway.launch import dying_with_us
 from igw.gateway.xds import socket_address
 
 _GRACE_SECONDS = 5.0
@@ -25,19 +26,12 @@ _GRACE_SECONDS = 5.0
 
 # ext_proc warns of every single request while the picker is away, which health checks tell more briefly; deprecations
 # are this room's business, not the operator's.
-_LOGGING = ("--log-level", "warning", "--component-log-level", "ext_proc:error", "--skip-deprecated-logs",
-            "--log-format", "%l\t%n\t%v")
-
-# Asks Linux to kill Envoy when the one who started it dies, however that happens. Not a preexec_fn: that would fork
-# a process with gRPC's threads in it.
-_LAUNCH = """
-import ctypes, os, sys
-parent, *command = sys.argv[1:]
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
-if os.getppid() == int(parent):
-    os.execv(command[0], command)
-"""
+_LOGGING = (
+    *("--log-level", "warning"),
+    *("--component-log-level", "ext_proc:error"),
+    "--skip-deprecated-logs",
+    *("--log-format", "%l\t%n\t%v"),
+)
 
 
 class Envoy:
@@ -63,16 +57,26 @@ class Envoy:
         bootstrap = folder / "bootstrap.json"
         bootstrap.write_bytes(msgspec.json.encode(_bootstrap(self._ads_port, self._admin_port)))
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()), binary, "--config-path", str(bootstrap), "--admin-address-path", str(self._admin_path),
-            "--concurrency", str(self._concurrency), "--disable-hot-restart", *_LOGGING,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-            start_new_session=True)
-        self._watching = asyncio.create_task(self._watch())
+            *dying_with_us(
+                [
+                    binary,
+                    *("--config-path", str(bootstrap)),
+                    *("--admin-address-path", str(self._admin_path)),
+                    *("--concurrency", str(self._concurrency)),
+                    "--disable-hot-restart",
+                    *_LOGGING,
+                ]
+            ),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._watching = asyncio.create_task(self._watch(cast("asyncio.StreamReader", self._process.stderr)))
 
-    async def _watch(self) -> None:
+    async def _watch(self, lines: asyncio.StreamReader) -> None:
         log = structlog.get_logger("envoy")
-        assert self._process.stderr is not None
-        async for raw in self._process.stderr:
+        async for raw in lines:
             line = raw.decode(errors="replace").rstrip()
             self.last_lines = [*self.last_lines[-9:], line]
             level, _, text = line.partition("\t")
@@ -110,8 +114,10 @@ class Envoy:
 
     async def listeners(self) -> dict[str, str]:
         """Return the `ip:port` each active listener is bound to, by name."""
-        async with aiohttp.ClientSession() as session, \
-                session.get(f"http://{self.admin_address}/listeners?format=json") as answer:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://{self.admin_address}/listeners?format=json") as answer,
+        ):
             listed = await answer.json(content_type=None)
         bound = {}
         for status in listed.get("listener_statuses", ()):
@@ -135,21 +141,50 @@ def _bootstrap(ads_port: int, admin_port: int) -> dict[str, Any]:
         "node": {"id": "igw", "cluster": "igw"},
         "admin": {"address": socket_address("127.0.0.1", admin_port)},
         "dynamic_resources": {
-            "ads_config": {"api_type": "GRPC", "transport_api_version": "V3",
-                           "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]},
-            "cds_config": ads, "lds_config": ads},
-        "static_resources": {"clusters": [{
-            "name": "xds", "type": "STATIC", "connect_timeout": "1s",
-            "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": {"http2_protocol_options": {}}}},
-            "load_assignment": {"cluster_name": "xds", "endpoints": [{"lb_endpoints": [
-                {"endpoint": {"address": socket_address("127.0.0.1", ads_port)}}]}]}}]},
+            "ads_config": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
+            },
+            "cds_config": ads,
+            "lds_config": ads,
+        },
+        "static_resources": {
+            "clusters": [
+                {
+                    "name": "xds",
+                    "type": "STATIC",
+                    "connect_timeout": "1s",
+                    "typed_extension_protocol_options": {
+                        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                            "explicit_http_config": {"http2_protocol_options": {}},
+                        }
+                    },
+                    "load_assignment": {
+                        "cluster_name": "xds",
+                        "endpoints": [
+                            {
+                                "lb_endpoints": [
+                                    {"endpoint": {"address": socket_address("127.0.0.1", ads_port)}}
+                                ]
+                            }
+                        ],
+                    },
+                }
+            ]
+        },
         # Envoy warns at every start where connections have no limit.
-        "overload_manager": {"resource_monitors": [{
-            "name": "envoy.resource_monitors.global_downstream_max_connections",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3"
-                         ".DownstreamConnectionsConfig",
-                "max_active_downstream_connections": 100_000}}]},
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3"
+                        ".DownstreamConnectionsConfig",
+                        "max_active_downstream_connections": 100_000,
+                    },
+                }
+            ]
+        },
     }

@@ -92,14 +92,25 @@ def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
     # x-envoy-upstream-rq-timeout-ms, x-envoy-retry-on, x-envoy-max-retries and their kin steer Envoy's router.
     strip.append({"remove_on_match": {"key_matcher": {"prefix": "x-envoy-", "ignore_case": True}}})
     return [
-        {"name": HEADERS, "typed_config": typed("filters.http.header_mutation.v3.HeaderMutation",
-                                                mutations={"request_mutations": strip})},
+        {
+            "name": HEADERS,
+            "typed_config": typed(
+                "filters.http.header_mutation.v3.HeaderMutation", mutations={"request_mutations": strip}
+            ),
+        },
         {"name": PICKER, "disabled": True, "typed_config": _picker(settings)},
-        {"name": USAGE, "disabled": True, "typed_config": typed(
-            "filters.http.lua.v3.Lua", default_source_code={"inline_string": _USAGE_LUA})},
+        {
+            "name": USAGE,
+            "disabled": True,
+            "typed_config": typed(
+                "filters.http.lua.v3.Lua", default_source_code={"inline_string": _USAGE_LUA}
+            ),
+        },
         # x-envoy-upstream-service-time and its kin tell clients nothing they should know.
-        {"name": "envoy.filters.http.router",
-         "typed_config": typed("filters.http.router.v3.Router", suppress_envoy_headers=True)},
+        {
+            "name": "envoy.filters.http.router",
+            "typed_config": typed("filters.http.router.v3.Router", suppress_envoy_headers=True),
+        },
     ]
 
 
@@ -146,7 +157,10 @@ def for_pool(pool: str, picker: str, *, fail_open: bool, streamed: bool) -> dict
     """Return the filter settings of a route to *pool*: ask *picker*, and tell it which pool is meant."""
     overrides = {
         "grpc_service": _grpc(picker_cluster(picker)),
-        "grpc_initial_metadata": [{"key": "x-igw-pool", "value": pool}, {"key": "x-igw-mode", "value": "lean"}],
+        "grpc_initial_metadata": [
+            {"key": "x-igw-pool", "value": pool},
+            {"key": "x-igw-mode", "value": "lean"},
+        ],
         "failure_mode_allow": fail_open,
         "processing_mode": _mode(streamed=streamed),
     }
@@ -176,6 +190,12 @@ def _mutations(modifier: HeaderModifier | None) -> list[dict[str, Any]]:
     written += [(header, "APPEND_IF_EXISTS_OR_ADD") for header in modifier.add]
     # a lone % would start one of Envoy's own format commands
     changes: list[dict[str, Any]] = [
-        {"append": {"header": {"key": header.name, "value": header.value.replace("%", "%%")}, "append_action": action}}
-        for header, action in written]
+        {
+            "append": {
+                "header": {"key": header.name, "value": header.value.replace("%", "%%")},
+                "append_action": action,
+            }
+        }
+        for header, action in written
+    ]
     return changes + [{"remove": name} for name in modifier.remove]

@@ -18,21 +18,34 @@ def listener_name(gateway: Gateway, listener: Listener) -> str:
     return f"{gateway.key}/{listener.name}"
 
 
-def for_listener(gateway: Gateway, listener: Listener, settings: GatewaySettings,
-                 pools_by_picker: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def for_listener(
+    gateway: Gateway,
+    listener: Listener,
+    settings: GatewaySettings,
+    pools_by_picker: Mapping[str, Sequence[str]],
+) -> dict[str, Any]:
     """Return the Envoy listener; its routes come over RDS, so that an edit of them drains nothing."""
     port = 0 if settings.free_ports else listener.port
     return {
         "name": listener_name(gateway, listener),
         "address": socket_address(gateway.bind_address, port),
         "enable_reuse_port": settings.reuse_port,
-        "filter_chains": [{"filters": [{
-            "name": "envoy.filters.network.http_connection_manager",
-            "typed_config": _manager(listener_name(gateway, listener), settings, pools_by_picker)}]}],
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": _manager(listener_name(gateway, listener), settings, pools_by_picker),
+                    }
+                ]
+            }
+        ],
     }
 
 
-def _manager(name: str, settings: GatewaySettings, pools_by_picker: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def _manager(
+    name: str, settings: GatewaySettings, pools_by_picker: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
     return typed(
         "filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix=name,

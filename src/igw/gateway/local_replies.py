@@ -33,23 +33,61 @@ _OURS = "response.code_details != '' && !('content-type' in response.headers)"
 _PICKER_FAILED = "response.code_details.startsWith('ext_proc_')"
 
 REPLIES = (
-    Reply("response.code_details == 'direct_response'", "The route of this request has no backend.",
-          "server_error", "no_backend"),
-    Reply("response.code_details == 'route_not_found'",
-          "No route of this gateway matches the host, path and headers of the request.",
-          "invalid_request_error", "route_not_found", "rejected-no-route"),
-    Reply("response.code == 413", "The request's body is larger than this gateway accepts.",
-          "invalid_request_error", "request_too_large", "rejected-too-large"),
-    Reply(_PICKER_FAILED, "The endpoint picker does not answer.",
-          "service_unavailable_error", "picker_unavailable", "rejected-picker-unavailable", 503, True),
-    Reply("response.code == 503", "No model server of the pool can be reached.",
-          "service_unavailable_error", "no_endpoints", "rejected-no-endpoints", None, True),
+    Reply(
+        "response.code_details == 'direct_response'",
+        "The route of this request has no backend.",
+        "server_error",
+        "no_backend",
+    ),
+    Reply(
+        "response.code_details == 'route_not_found'",
+        "No route of this gateway matches the host, path and headers of the request.",
+        "invalid_request_error",
+        "route_not_found",
+        "rejected-no-route",
+    ),
+    Reply(
+        "response.code == 413",
+        "The request's body is larger than this gateway accepts.",
+        "invalid_request_error",
+        "request_too_large",
+        "rejected-too-large",
+    ),
+    Reply(
+        _PICKER_FAILED,
+        "The endpoint picker does not answer.",
+        "service_unavailable_error",
+        "picker_unavailable",
+        "rejected-picker-unavailable",
+        503,
+        True,
+    ),
+    Reply(
+        "response.code == 503",
+        "No model server of the pool can be reached.",
+        "service_unavailable_error",
+        "no_endpoints",
+        "rejected-no-endpoints",
+        None,
+        True,
+    ),
     Reply("response.code == 504", "The model server did not answer in time.", "timeout_error", "timeout"),
-    Reply("response.code == 408", "Nothing arrived of the request for too long.", "invalid_request_error", "timeout"),
+    Reply(
+        "response.code == 408",
+        "Nothing arrived of the request for too long.",
+        "invalid_request_error",
+        "timeout",
+    ),
     Reply("response.code == 429", "Too many requests.", "rate_limit_error", "rate_limited", "", None, True),
-    Reply("response.code >= 500", "The gateway could not serve the request.", "server_error", "gateway_error"),
-    Reply("response.code >= 400", "The gateway could not understand the request.", "invalid_request_error",
-          "bad_request"),
+    Reply(
+        "response.code >= 500", "The gateway could not serve the request.", "server_error", "gateway_error"
+    ),
+    Reply(
+        "response.code >= 400",
+        "The gateway could not understand the request.",
+        "invalid_request_error",
+        "bad_request",
+    ),
 )
 """Asked in this order; the first that fits is sent."""
 
@@ -66,14 +104,27 @@ def error_body(reply: Reply) -> str:
 
 
 def _mapper(reply: Reply) -> dict[str, Any]:
-    headers = ([(DROPPED, reply.reason)] if reply.reason else []) + ([("retry-after", "1")] if reply.retry else [])
+    headers = ([(DROPPED, reply.reason)] if reply.reason else []) + (
+        [("retry-after", "1")] if reply.retry else []
+    )
     mapper: dict[str, Any] = {
-        "filter": {"extension_filter": {"name": "cel", "typed_config": typed(
-            "access_loggers.filters.cel.v3.ExpressionFilter", expression=f"{_OURS} && {reply.when}")}},
+        "filter": {
+            "extension_filter": {
+                "name": "cel",
+                "typed_config": typed(
+                    "access_loggers.filters.cel.v3.ExpressionFilter", expression=f"{_OURS} && {reply.when}"
+                ),
+            }
+        },
         "body_format_override": {
-            "text_format_source": {"inline_string": error_body(reply)}, "content_type": "application/json"},
-        "headers_to_add": [{"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-                           for key, value in headers]}
+            "text_format_source": {"inline_string": error_body(reply)},
+            "content_type": "application/json",
+        },
+        "headers_to_add": [
+            {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+            for key, value in headers
+        ],
+    }
     if reply.status is not None:
         mapper["status_code"] = reply.status
     return mapper

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from igw.config.durations import seconds
-from igw.config.gateway_api import BackendRef, Gateway, HeaderMatch, HTTPRoute, Listener, PathMatch, RouteMatch, Rule
+from igw.config.gateway_api import (
+    BackendRef,
+    Gateway,
+    HeaderMatch,
+    HTTPRoute,
+    Listener,
+    PathMatch,
+    RouteMatch,
+    Rule,
+)
 from igw.config.inference import InferencePool
 from igw.config.manifests import Manifests
 from igw.config.references import attached
@@ -14,14 +23,18 @@ from igw.gateway.clusters import pool_cluster
 from igw.gateway.settings import GatewaySettings
 from igw.gateway.xds import duration, typed
 
-def route_configuration(name: str, gateway: Gateway, listener: Listener, manifests: Manifests,
-                        settings: GatewaySettings) -> dict[str, Any]:
+
+def route_configuration(
+    name: str, gateway: Gateway, listener: Listener, manifests: Manifests, settings: GatewaySettings
+) -> dict[str, Any]:
     """Return what *listener* does with each host, path, method and header."""
     hosts: dict[str, list[tuple[RouteMatch, HTTPRoute, Rule]]] = {}
     for route in sorted(manifests.routes, key=lambda item: (item.namespace, item.name)):
         for host in attached(gateway, listener, route):
             entries = hosts.setdefault(host, [])
-            entries += [(match, route, rule) for rule in route.spec.rules for match in rule.matches or (RouteMatch(),)]
+            entries += [
+                (match, route, rule) for rule in route.spec.rules for match in rule.matches or (RouteMatch(),)
+            ]
     pools = {pool.key: pool for pool in manifests.pools}
     return {
         "name": name,
@@ -29,11 +42,17 @@ def route_configuration(name: str, gateway: Gateway, listener: Listener, manifes
         # removed by the router, after the picker has read them
         "request_headers_to_remove": list(filters.PICKER_HEADERS),
         "virtual_hosts": [
-            {"name": host, "domains": [host],
-             "request_body_buffer_limit": settings.max_request_body_bytes,
-             "routes": [_route(match, route, rule, pools, settings)
-                        for match, route, rule in sorted(entries, key=lambda entry: precedence(entry[0]))]}
-            for host, entries in hosts.items()],
+            {
+                "name": host,
+                "domains": [host],
+                "request_body_buffer_limit": settings.max_request_body_bytes,
+                "routes": [
+                    _route(match, route, rule, pools, settings)
+                    for match, route, rule in sorted(entries, key=lambda entry: precedence(entry[0]))
+                ],
+            }
+            for host, entries in hosts.items()
+        ],
     }
 
 
@@ -55,8 +74,13 @@ def precedence(match: RouteMatch) -> tuple[int, ...]:
     return rank, -length, match.method is None, -len(match.headers), -len(match.query_params)
 
 
-def _route(match: RouteMatch, route: HTTPRoute, rule: Rule, pools: dict[str, InferencePool],
-           settings: GatewaySettings) -> dict[str, Any]:
+def _route(
+    match: RouteMatch,
+    route: HTTPRoute,
+    rule: Rule,
+    pools: dict[str, InferencePool],
+    settings: GatewaySettings,
+) -> dict[str, Any]:
     changes = filters.header_changes(rule.filters)
     written: dict[str, Any] = {"name": f"{route.namespace}/{route.name}", "match": _match(match)}
     if changes:
@@ -66,16 +90,25 @@ def _route(match: RouteMatch, route: HTTPRoute, rule: Rule, pools: dict[str, Inf
         written["direct_response"] = {"status": 500}
         return written
     shares = [_share(backend, route, pools, settings) for backend in backends]
-    written["route"] = {"weighted_clusters": {"clusters": shares}, **_limits(rule, retried=not route.streamed)}
+    written["route"] = {
+        "weighted_clusters": {"clusters": shares},
+        **_limits(rule, retried=not route.streamed),
+    }
     return written
 
 
-def _share(backend: BackendRef, route: HTTPRoute, pools: dict[str, InferencePool],
-           settings: GatewaySettings) -> dict[str, Any]:
+def _share(
+    backend: BackendRef, route: HTTPRoute, pools: dict[str, InferencePool], settings: GatewaySettings
+) -> dict[str, Any]:
     pool = pools[f"{backend.namespace or route.namespace}/{backend.name}"]
-    asked = filters.for_pool(pool.key, settings.picker_of(pool.key), fail_open=pool.fail_open, streamed=route.streamed)
-    return {"name": pool_cluster(pool.key), "weight": backend.weight,
-            "typed_per_filter_config": {**asked, **filters.header_changes(backend.filters)}}
+    asked = filters.for_pool(
+        pool.key, settings.picker_of(pool.key), fail_open=pool.fail_open, streamed=route.streamed
+    )
+    return {
+        "name": pool_cluster(pool.key),
+        "weight": backend.weight,
+        "typed_per_filter_config": {**asked, **filters.header_changes(backend.filters)},
+    }
 
 
 def _limits(rule: Rule, *, retried: bool) -> dict[str, Any]:
@@ -88,13 +121,19 @@ def _limits(rule: Rule, *, retried: bool) -> dict[str, Any]:
     if not retried:
         return limits
     retry: dict[str, Any] = {
-        "retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 2,
+        "retry_on": "connect-failure,refused-stream,reset-before-request",
+        "num_retries": 2,
         # the fallback policy does not know which hosts this request has met already
-        "retry_host_predicate": [{"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": typed(
-            "retry.host.previous_hosts.v3.PreviousHostsPredicate")}],
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": typed("retry.host.previous_hosts.v3.PreviousHostsPredicate"),
+            }
+        ],
         "host_selection_retry_max_attempts": 5,
         # the next server is another one: there is nothing to wait for
-        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.010s"}}
+        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.010s"},
+    }
     if rule.timeouts.backend_request is not None and seconds(rule.timeouts.backend_request):
         retry["per_try_timeout"] = duration(seconds(rule.timeouts.backend_request))
     return {**limits, "retry_policy": retry}

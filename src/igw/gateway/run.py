@@ -37,8 +37,14 @@ class EnvoyExited(Exception):
 class GatewayRunner:
     """Envoy serving *manifests*; an async context manager around start and stop."""
 
-    def __init__(self, manifests: Manifests, settings: GatewaySettings | None = None, *,
-                 admin_port: int = 0, concurrency: int = 1) -> None:
+    def __init__(
+        self,
+        manifests: Manifests,
+        settings: GatewaySettings | None = None,
+        *,
+        admin_port: int = 0,
+        concurrency: int = 1,
+    ) -> None:
         self._manifests = manifests
         self._settings = settings or GatewaySettings()
         self._admin_port = admin_port
@@ -116,8 +122,11 @@ class GatewayRunner:
         except XdsRejected as error:
             raise _refusal(error, manifests) from error
         except TimeoutError:
-            raise ConfigError("the manifests", f"Envoy did not take them within {_APPLY_SECONDS:.0f} seconds",
-                              "its log says more") from None
+            raise ConfigError(
+                "the manifests",
+                f"Envoy did not take them within {_APPLY_SECONDS:.0f} seconds",
+                "its log says more",
+            ) from None
 
     async def _while_alive(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what *work* returns; `EnvoyExited` where Envoy ends first."""
@@ -133,7 +142,7 @@ class GatewayRunner:
 
     async def _bound(self, names: set[str]) -> Mapping[str, str]:
         # Envoy has accepted the listeners and tells nobody when they are active, a few milliseconds later.
-        while (bound := await self._envoy.listeners()).keys() != names:
+        while (bound := await self._envoy.listeners()).keys() != names:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         return bound
 
@@ -153,21 +162,28 @@ class GatewayRunner:
 
 
 def _listeners(manifests: Manifests) -> list[tuple[Gateway, Listener, str]]:
-    return [(gateway, listener, f"{manifests.sources[f'Gateway {gateway.key}']} $.spec.listeners[{index}].port")
-            for gateway in manifests.gateways for index, listener in enumerate(gateway.spec.listeners)]
+    return [
+        (gateway, listener, f"{manifests.sources[f'Gateway {gateway.key}']} $.spec.listeners[{index}].port")
+        for gateway in manifests.gateways
+        for index, listener in enumerate(gateway.spec.listeners)
+    ]
 
 
 def _not_bound(where: str, gateway: Gateway, listener: Listener, why: str) -> ConfigError:
     what = f"listener {listener.name} of Gateway {gateway.key}"
-    return ConfigError(where, f"{what} cannot have {hostport(gateway.bind_address, listener.port)}: {why}",
-                       "choose another port, or stop what uses it")
+    return ConfigError(
+        where,
+        f"{what} cannot have {hostport(gateway.bind_address, listener.port)}: {why}",
+        "choose another port, or stop what uses it",
+    )
 
 
 def _refusal(error: XdsRejected, manifests: Manifests) -> ConfigError:
     """Return Envoy's refusal as a fault of the manifests, at the listener where it was about a port."""
     if (taken := re.search(r"cannot bind '(?P<address>[^']+)': (?P<why>.*)", error.detail)) is not None:
         for gateway, listener, where in _listeners(manifests):
-            if f"{listener_name(gateway, listener)}:" in error.detail or \
-                    taken["address"] == hostport(gateway.bind_address, listener.port):
+            if f"{listener_name(gateway, listener)}:" in error.detail or taken["address"] == hostport(
+                gateway.bind_address, listener.port
+            ):
                 return _not_bound(where, gateway, listener, taken["why"])
     return ConfigError("the manifests", str(error))

@@ -17,17 +17,36 @@ from igw.gateway.xds import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resources, Xds
 def translate(manifests: Manifests, settings: GatewaySettings) -> XdsSnapshot:
     """Return the listeners, routes, clusters and endpoints for *manifests*."""
     pickers = _pools_by_picker(manifests, settings)
-    named = [(listener_name(gateway, listener), gateway, listener)
-             for gateway in manifests.gateways for listener in gateway.spec.listeners]
-    return XdsSnapshot({
-        CLUSTER: _resources(CLUSTER, [*(clusters.for_picker(picker, pings=settings.picker_pings) for picker in pickers),
-                                      *(clusters.for_pool(pool, settings) for pool in manifests.pools)]),
-        ENDPOINTS: _resources(ENDPOINTS, map(clusters.assignment, pool_snapshots(manifests).values()), "cluster_name"),
-        LISTENER: _resources(LISTENER, (for_listener(gateway, listener, settings, pickers)
-                                        for _, gateway, listener in named)),
-        ROUTES: _resources(ROUTES, (route_configuration(name, gateway, listener, manifests, settings)
-                                    for name, gateway, listener in named)),
-    })
+    named = [
+        (listener_name(gateway, listener), gateway, listener)
+        for gateway in manifests.gateways
+        for listener in gateway.spec.listeners
+    ]
+    return XdsSnapshot(
+        {
+            CLUSTER: _resources(
+                CLUSTER,
+                [
+                    *(clusters.for_picker(picker, pings=settings.picker_pings) for picker in pickers),
+                    *(clusters.for_pool(pool, settings) for pool in manifests.pools),
+                ],
+            ),
+            ENDPOINTS: _resources(
+                ENDPOINTS, map(clusters.assignment, pool_snapshots(manifests).values()), "cluster_name"
+            ),
+            LISTENER: _resources(
+                LISTENER,
+                (for_listener(gateway, listener, settings, pickers) for _, gateway, listener in named),
+            ),
+            ROUTES: _resources(
+                ROUTES,
+                (
+                    route_configuration(name, gateway, listener, manifests, settings)
+                    for name, gateway, listener in named
+                ),
+            ),
+        }
+    )
 
 
 def _pools_by_picker(manifests: Manifests, settings: GatewaySettings) -> dict[str, list[str]]:

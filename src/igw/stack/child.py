@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
 
+from igw.gateway.launch import dying_with_us
 from igw.stack.supervisor import Ended, PartFailed
 
 _KEPT_LINES = 20
@@ -26,16 +25,6 @@ _LONGEST_READY_LINE_BYTES = 16 << 20
 """A ready line names every endpoint, about 150 bytes each."""
 _PIPE_SECONDS = 1.0
 """How long the pipes of an ended process may stay open: a grandchild can hold them."""
-
-_PR_SET_PDEATHSIG = 1
-# Looked up here because the code between fork and exec may take no lock.
-_libc_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to kill this process when the one that started it is gone (prctl(2))."""
-    if _libc_prctl is not None:
-        _libc_prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 async def _drain(stream: asyncio.StreamReader) -> None:
@@ -77,13 +66,12 @@ class Child:
     async def start(self, within_seconds: float = 30.0) -> Mapping[str, Any]:
         """Start the process and return what its ready line says; `PartFailed` when none comes."""
         self._process = await asyncio.create_subprocess_exec(
-            *self._command,
+            *dying_with_us(self._command),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=self._environment,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
             limit=_LONGEST_READY_LINE_BYTES,
         )
         stdout = cast("asyncio.StreamReader", self._process.stdout)
