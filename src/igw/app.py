@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -39,8 +39,8 @@ from igw.telemetry.families import Families
 
 log = structlog.get_logger("picker")
 
-HEALTH_SERVICES = ("", "liveness", "readiness", SERVICE)
-"""Names that protocol 004 asks of the health service, and the empty one for any client."""
+HEALTH_SERVICES = ("liveness", "readiness", SERVICE, "")
+"""Names that protocol 004 asks of the health service, and the empty one for any client. A stopping picker is still alive."""
 
 _EXPIRY_EVERY_SECONDS = 5.0
 
@@ -72,6 +72,13 @@ class Addresses(msgspec.Struct, frozen=True):
     metrics: str
 
 
+class _Scraping(msgspec.Struct, frozen=True):
+    """What scrapers are started with."""
+
+    group: asyncio.TaskGroup
+    session: aiohttp.ClientSession
+
+
 class Picker:
     """One endpoint picker. Build it, then `async with picker.running() as addresses`."""
 
@@ -91,7 +98,7 @@ class Picker:
         state = routing_observed.State(self._pools, self._prefix, self._ledger)
         self._families.collect_with(state.collect)
         route = routing_observed.observed(self._router.route, self._families, self._requests, self._clock)
-        self._extproc = ExtProc(
+        self.extproc = ExtProc(
             route=route,
             ledger=self._ledger,
             settings=ServerSettings(
@@ -111,45 +118,56 @@ class Picker:
         Raises:
             ConfigError: files that cannot be used, or a port that is taken.
         """
-        manifests = self._read()
-        stop = asyncio.Event()
-        timeout = aiohttp.ClientTimeout(total=2.0, connect=1.0)
+        manifests = load(self._settings.paths)
+        self.use(manifests)
+        servicer = health.aio.HealthServicer()
+        # Everything that a wrong file or a taken port can stop comes before the task group, which would wrap the error.
         async with contextlib.AsyncExitStack() as stack:
-            session = await stack.enter_async_context(
-                aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
-            )
-            group = await stack.enter_async_context(asyncio.TaskGroup())
-            await self._adopt(manifests, group, session)
-            servicer = health.aio.HealthServicer()
             addresses = await self._serve(stack, servicer)
-            watching = group.create_task(self._watch(manifests, group, session, stop))
-            expiring = group.create_task(self._expire())
-            for service in HEALTH_SERVICES:
-                await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
-            # What is built now lives as long as the process, and requests leave few cycles: look less often, at less.
-            gc.freeze()
-            gc.set_threshold(20_000, 50, 100)
-            try:
-                yield addresses
-            finally:
-                for service in HEALTH_SERVICES:
-                    if service != "liveness":
-                        await servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
-                stop.set()
-                expiring.cancel()
-                await watching
-                for scraper in self._scrapers.values():
-                    await scraper.stop()
+            timeout = aiohttp.ClientTimeout(total=2.0, connect=1.0)
+            connector = aiohttp.TCPConnector(limit=0)
+            session = await stack.enter_async_context(
+                aiohttp.ClientSession(timeout=timeout, connector=connector)
+            )
+            async with asyncio.TaskGroup() as group:
+                scraping = _Scraping(group, session)
+                await self._scrape(scraping)
+                stop = asyncio.Event()
+                group.create_task(self._watch(manifests, scraping, stop))
+                expiring = group.create_task(self._expire())
+                await _tell(servicer, HEALTH_SERVICES, health_pb2.HealthCheckResponse.SERVING)
+                # What is built now lives as long as the process, and requests leave few cycles: look less often, at less.
+                gc.freeze()
+                gc.set_threshold(20_000, 50, 100)
+                try:
+                    yield addresses
+                finally:
+                    await _tell(servicer, HEALTH_SERVICES[1:], health_pb2.HealthCheckResponse.NOT_SERVING)
+                    stop.set()
+                    expiring.cancel()
+                    for scraper in self._scrapers.values():
+                        await scraper.stop()
 
     def _columns_of(self, key: str) -> Columns | None:
         return self._pools.columns_of(key)
 
     # Files ------------------------------------------------------------------------------------------------------
 
-    def _read(self) -> Manifests:
-        manifests = load(self._settings.paths)
-        self._scheduler_of(manifests)
-        return manifests
+    def use(self, manifests: Manifests) -> None:
+        """Decide by *manifests* from now on, between two requests; what is known of endpoints that stay is kept.
+
+        Raises:
+            ConfigError: the picker's configuration cannot be used; then nothing has changed.
+        """
+        families = self._families
+        self._router.scheduler = observed_scheduler(
+            self._scheduler_of(manifests),
+            lambda point, kind, name: families.plugin_duration_seconds.labels(point, kind, name).observe,
+            time.perf_counter,
+        )
+        pools = snapshot.pools(manifests)
+        self._pools.adopt(pools)
+        log.info("pools", **{key: len(pool) for key, pool in pools.items()})
 
     def _scheduler_of(self, manifests: Manifests) -> Scheduler:
         document = manifests.picker_config
@@ -161,35 +179,23 @@ class Picker:
                 )
         return configured.scheduler(document) if document is not None else builtin.default()
 
-    async def _adopt(
-        self, manifests: Manifests, group: asyncio.TaskGroup, session: aiohttp.ClientSession
-    ) -> None:
-        scheduler = self._scheduler_of(manifests)  # raises before anything has changed
-        families = self._families
-        self._router.scheduler = observed_scheduler(
-            scheduler,
-            lambda point, kind, name: families.plugin_duration_seconds.labels(point, kind, name).observe,
-            time.perf_counter,
-        )
-        pools = snapshot.pools(manifests)
-        self._pools.adopt(pools)
-        for key in [known for known in self._scrapers if known not in pools]:
+    async def _scrape(self, scraping: _Scraping) -> None:
+        """Scrape the endpoints of the pools there are now, and no others."""
+        current = {columns.pool.key: columns for columns in self._pools.all()}
+        for key in [known for known in self._scrapers if known not in current]:
             await self._scrapers.pop(key).stop()
-        for columns in self._pools.all():
-            key = columns.pool.key
+        for key, columns in current.items():
             if key not in self._scrapers:
                 interval = self._settings.scrape_interval_seconds
                 self._scrapers[key] = Scraper(columns, self._prefix, interval, self._clock)
-            self._scrapers[key].follow(columns.pool, group, session)
-        log.info("pools", **{key: len(pool) for key, pool in pools.items()})
+            self._scrapers[key].follow(columns.pool, scraping.group, scraping.session)
 
-    async def _watch(
-        self, known: Manifests, group: asyncio.TaskGroup, session: aiohttp.ClientSession, stop: asyncio.Event
-    ) -> None:
+    async def _watch(self, known: Manifests, scraping: _Scraping, stop: asyncio.Event) -> None:
         reloads = self._families.config_reloads_total
 
         async def change(manifests: Manifests) -> None:
-            await self._adopt(manifests, group, session)
+            self.use(manifests)
+            await self._scrape(scraping)
             reloads.labels("applied").inc()
 
         def refuse(error: ConfigError) -> None:
@@ -214,7 +220,7 @@ class Picker:
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", limit),
                      ("grpc.max_send_message_length", limit)]
         )  # fmt: skip
-        server.add_generic_rpc_handlers((self._extproc.handler(), AccessLog(self._ledger).handler()))
+        server.add_generic_rpc_handlers((self.extproc.handler(), AccessLog(self._ledger).handler()))
         health_server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         for each in (server, health_server):
             health_pb2_grpc.add_HealthServicer_to_server(servicer, each)
@@ -247,6 +253,11 @@ class Picker:
                 "--metrics-port", _busy(settings.bind_address, settings.metrics_port)
             ) from error
         return int(runner.addresses[0][1])
+
+
+async def _tell(servicer: health.aio.HealthServicer, services: Sequence[str], status: int) -> None:
+    for service in services:
+        await servicer.set(service, status)
 
 
 async def _started(

@@ -120,12 +120,14 @@ def _subset(message: Any) -> tuple[str, ...] | None:
 # Replies ----------------------------------------------------------------------------------------------------------
 
 
-def acknowledge(effect: s.Acknowledge) -> Any:
-    """Return a reply that changes nothing."""
-    return _ACKNOWLEDGE[effect.part]
+def reply(effect: s.Acknowledge | s.SendPick | s.PassBody | s.Refuse) -> Any:
+    """Return the `ProcessingResponse` that carries *effect*."""
+    if isinstance(effect, s.Acknowledge):
+        return _ACKNOWLEDGE[effect.part]
+    return _REPLIES[type(effect)](effect)
 
 
-def pick(effect: s.SendPick) -> Any:
+def _pick(effect: s.SendPick) -> Any:
     """Return the reply that carries the pick: as header and as metadata, with the same value (protocol 004)."""
     decision = effect.decision
     response = pb.ProcessingResponse()
@@ -143,7 +145,7 @@ def pick(effect: s.SendPick) -> Any:
     return response
 
 
-def pass_body(effect: s.PassBody) -> Any:
+def _pass_body(effect: s.PassBody) -> Any:
     """Return a piece of a body on its way, in full-duplex mode."""
     response = pb.ProcessingResponse()
     piece = getattr(response, effect.part).response.body_mutation.streamed_response
@@ -159,7 +161,7 @@ class _Error(msgspec.Struct):
     code: str
 
 
-def refuse(effect: s.Refuse) -> Any:
+def _refuse(effect: s.Refuse) -> Any:
     """Return an answer in the model server's place, with the error object that OpenAI's clients read."""
     rejected = effect.rejected
     response = pb.ProcessingResponse()
@@ -187,3 +189,6 @@ def _answer_headers(rejected: Rejected) -> Iterable[tuple[str, str]]:
     yield DROPPED_REASON, rejected.reason
     if rejected.retry_after_seconds is not None:
         yield "retry-after", str(rejected.retry_after_seconds)
+
+
+_REPLIES: dict[type[Any], Callable[[Any], Any]] = {s.SendPick: _pick, s.PassBody: _pass_body, s.Refuse: _refuse}

@@ -91,18 +91,12 @@ class Exchange:
         for reply in replies:
             await _CARRY_OUT[type(reply)](self, stream, reply)
 
+    async def _reply(self, stream: Any, effect: Any) -> None:
+        await stream.write(mapping.reply(effect))
+
     async def _refuse(self, stream: Any, effect: s.Refuse) -> None:
         self._server.refused(self._request, effect.rejected)
-        await stream.write(mapping.refuse(effect))
-
-    async def _send_pick(self, stream: Any, effect: s.SendPick) -> None:
-        await stream.write(mapping.pick(effect))
-
-    async def _acknowledge(self, stream: Any, effect: s.Acknowledge) -> None:
-        await stream.write(mapping.acknowledge(effect))
-
-    async def _pass_body(self, stream: Any, effect: s.PassBody) -> None:
-        await stream.write(mapping.pass_body(effect))
+        await self._reply(stream, effect)
 
     async def _note_answered(self, _stream: Any, effect: s.Answered) -> None:
         self._answered = effect
@@ -144,9 +138,9 @@ class Exchange:
 
 _CARRY_OUT: dict[type[Any], Callable[[Exchange, Any, Any], Awaitable[None]]] = {
     s.Decide: Exchange._decide,
-    s.Acknowledge: Exchange._acknowledge,
-    s.SendPick: Exchange._send_pick,
-    s.PassBody: Exchange._pass_body,
+    s.Acknowledge: Exchange._reply,
+    s.SendPick: Exchange._reply,
+    s.PassBody: Exchange._reply,
     s.Refuse: Exchange._refuse,
     s.Answered: Exchange._note_answered,
     s.FirstByte: Exchange._note_first_byte,

@@ -231,7 +231,8 @@ class Session:
         self._head, self._modes = event.head, event.modes
         if event.end or event.modes.request in (BodyMode.NONE, BodyMode.STREAMED):
             return self._decide()
-        if self._declared_bytes() > self._max_body_bytes:
+        declared = event.head.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > self._max_body_bytes:
             return self.rejected(self._too_large())
         self.state = State.READING
         return () if self._duplex else (Acknowledge("request_headers"),)
@@ -344,10 +345,6 @@ class Session:
     @property
     def _duplex(self) -> bool:
         return self._modes.request is BodyMode.FULL_DUPLEX_STREAMED
-
-    def _declared_bytes(self) -> int:
-        declared = self._head.headers.get("content-length", "") if self._head else ""
-        return int(declared) if declared.isdigit() else 0
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the request body is larger than {self._max_body_bytes} bytes")
