@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import picks, proxy
+from igw.telemetry import log
 
 _RESULTS = Path("build/bench.json")
 
@@ -27,7 +28,10 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], Rows]]] = {
         "One pick, us of CPU: hash a 4 KB prompt, look it up, four scorers, picker, reservation, index, outcome; no wire",
         picks.picks,
     ),
-    "bodies": ("One body, us of CPU: decode for routing; hash the prompt in blocks", picks.bodies),
+    "bodies": (
+        "One body, us of CPU: decode for routing; hash the prompt in blocks; enter it into a full index",
+        picks.bodies,
+    ),
     "proxy": (
         "CPU us per request through the real Envoy, 8 endpoints, a backend that answers at once. direct: Envoy alone; "
         "bare: a picker of grpc.aio without logic; lean: igw's own gateway; full: bodies through the picker both ways",
@@ -59,6 +63,7 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"there is no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
+    log.configure("error")
     console = Console()
     results: dict[str, Any] = {"python": platform.python_version(), "machine": platform.machine()}
     for name in names or list(BENCHMARKS):

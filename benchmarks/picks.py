@@ -1,12 +1,14 @@
 """One pick, and one body, by themselves.
 
 A pick: facts gathered (hashing a 4 KB prompt, looking 15 blocks up), four scorers, the picker, the reservation, the index entry, with plugins
-timed as in production; then its outcome, so that nothing piles up. A body: decoding for routing, and hashing.
+timed as in production; then its outcome, so that nothing piles up. A body: decoding for routing, hashing, and entering a prompt
+never seen before into the index of an endpoint that is full.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -100,8 +102,18 @@ def picks() -> list[dict[str, Any]]:
     return [{"endpoints": size, "pick_us": pick_microseconds(size)} for size in SIZES]
 
 
+def index_microseconds(depth: int) -> float:
+    """Measure entering a new prompt of *depth* blocks, and forgetting as many."""
+    index, random = PrefixIndex(), np.random.default_rng(1)
+    slot = index.slot("10.0.0.1:8000")
+    prompts = itertools.cycle(random.integers(2**63, size=(4_000, depth)).tolist())
+    for _ in range(3_000):
+        index.record(slot, next(prompts))
+    return best(lambda: index.record(slot, next(prompts)), 100)
+
+
 def bodies() -> list[dict[str, Any]]:
-    """Measure reading and hashing a small and a large body."""
+    """Measure reading, hashing and indexing a small and a large body."""
     rows = []
     for size in (4_000, 220_000):
         body = chat(size)
@@ -111,6 +123,7 @@ def bodies() -> list[dict[str, Any]]:
                 "bytes": len(body),
                 "read_us": best(lambda body=body: request_of(body), 300),  # type: ignore[misc]
                 "hash_us": best(lambda request=request: block_hashes(request.seed, request.prompt), 300),  # type: ignore[misc]
+                "index_us": index_microseconds(len(block_hashes(request.seed, request.prompt))),
             }
         )
     return rows

@@ -218,7 +218,9 @@ class Picker:
         limit = settings.max_body_bytes + (1 << 20)
         server = grpc.aio.server(
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", limit),
-                     ("grpc.max_send_message_length", limit)]
+                     ("grpc.max_send_message_length", limit),
+                # Envoy pings to find out whether a waiting picker still lives; by default that counts as abuse.
+                ("grpc.http2.max_ping_strikes", 0)]
         )  # fmt: skip
         server.add_generic_rpc_handlers((self.extproc.handler(), AccessLog(self._ledger).handler()))
         health_server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])

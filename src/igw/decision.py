@@ -23,6 +23,8 @@ class Decision(msgspec.Struct, frozen=True):
     """Prefix block hashes of the prompt, as long as the index may still want them."""
     matched_blocks: int = 0
     """Leading blocks we believed cached on the picked endpoint."""
+    matched_tokens: int = 0
+    """Tokens of those blocks, at four bytes each."""
     candidates: tuple[Endpoint, ...] = ()
     scores: Mapping[str, Column] = {}
     """Weighted score per candidate, by plugin name, in candidate order."""

@@ -27,7 +27,9 @@ class Facts(msgspec.Struct, frozen=True):
     """Share of KV memory in use, 0 to 1, scraped (vLLM `kv_cache_usage_perc`)."""
     inflight: Column
     """Requests this picker sent there that have not ended: exact and current, unlike the scraped columns."""
-    matched_blocks: Column
-    """Leading blocks of the prompt believed to be in the endpoint's prefix cache."""
+    matched_tokens: Column
+    """Leading tokens of the prompt believed to be in the endpoint's prefix cache, at four bytes each."""
     blocks: Sequence[int] = ()
-    """Chained hashes of the prompt's full blocks."""
+    """Chained hashes of the prompt's full blocks, which grow with depth: count tokens, not blocks."""
+    prefix_tokens: int = 0
+    """Tokens of all *blocks*, at four bytes each: the most that can match."""

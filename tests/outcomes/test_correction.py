@@ -10,13 +10,13 @@ from igw.endpoint import Endpoint, Pool
 from igw.outcomes.correction import Correction
 from igw.outcomes.outcome import End, Outcome
 from igw.parsing.usage import Usage
-from igw.prefix.hashing import BLOCK_BYTES
+from igw.prefix.hashing import BLOCK_BYTES, tokens_at
 from igw.prefix.index import PrefixIndex
 from igw.request import Head, Request
 
 A, B = Endpoint.at("10.0.0.1", 8000), Endpoint.at("10.0.0.2", 8000)
 BLOCKS = range(100, 110)
-PROMPT_BYTES = 10 * BLOCK_BYTES
+PROMPT_BYTES = sum(BLOCK_BYTES[:10])
 
 
 class Learning:
@@ -32,6 +32,7 @@ class Learning:
             (A, B),
             blocks=BLOCKS,
             matched_blocks=matched,
+            matched_tokens=tokens_at(matched),
         )
         self.prefix.record(self.prefix.slot(A.hostport), BLOCKS)
 
@@ -116,23 +117,24 @@ class Corrections(PrefixIndex):
         super().__init__()
         self.noted: list[tuple[int, int]] = []
 
-    def correct(self, slot: int, believed: int, actual: int) -> None:
+    def correct(self, slot: int, believed_tokens: int, actual_tokens: int) -> None:
         """Note it."""
-        super().correct(slot, believed, actual)
-        self.noted.append((believed, actual))
+        super().correct(slot, believed_tokens, actual_tokens)
+        self.noted.append((believed_tokens, actual_tokens))
 
 
 @pytest.mark.parametrize(
     ("matched", "usage", "noted"),
     [
-        # 2,560 bytes in 640 tokens: four bytes each, 64 tokens to a block
-        pytest.param(8, Usage(640, 1, 512), [(8, 8)], id="true"),
-        pytest.param(8, Usage(640, 1, 0), [(8, 0)], id="forgotten"),
-        pytest.param(8, Usage(640, 1, 130), [(8, 2)], id="half forgotten"),
-        # 1,280 tokens: two bytes each, so that 256 tokens are two blocks
-        pytest.param(8, Usage(1280, 1, 256), [(8, 2)], id="dense text"),
+        # 2,560 bytes in 640 tokens: four bytes each, as we count; 64 tokens to a block
+        pytest.param(8, Usage(640, 1, 512), [(512, 512)], id="true"),
+        pytest.param(8, Usage(640, 1, 0), [(512, 0)], id="forgotten"),
+        pytest.param(8, Usage(640, 1, 130), [(512, 130)], id="half forgotten"),
+        # 1,280 tokens: two bytes each, so that 256 of them are 128 of ours
+        pytest.param(8, Usage(1280, 1, 256), [(512, 128)], id="dense text"),
         pytest.param(8, Usage(640, 1, None), [], id="not told"),
-        pytest.param(8, Usage(None, 1, 64), [(8, 8)], id="no measure of the prompt"),
+        pytest.param(8, Usage(None, 1, 64), [(512, 512)], id="no measure of the prompt"),
+        pytest.param(4, Usage(640, 1, 256), [(256, 256)], id="just fine enough"),
         pytest.param(3, Usage(640, 1, 0), [], id="too coarse"),
         pytest.param(0, Usage(640, 1, 640), [], id="nothing believed"),
     ],
@@ -140,7 +142,7 @@ class Corrections(PrefixIndex):
 def test_cached_tokens_are_compared_with_what_was_believed(
     matched: int, usage: Usage, noted: list[tuple[int, int]]
 ) -> None:
-    """In our blocks, by the bytes per token of this very prompt."""
+    """In tokens of four bytes, by the bytes per token of this very prompt."""
     learning = Learning(matched)
     index = Corrections()
     index.slot(A.hostport)

@@ -30,14 +30,14 @@ class Page:
 
 
 def decision(
-    stream: bool = False, fairness_id: str = "", model: str = "m", blocks: int = 0, matched: int = 0
+    stream: bool = False, fairness_id: str = "", model: str = "m", blocks: int = 0, matched_tokens: int = 0
 ) -> Decision:
     """Return a decision on a request of 1,000 bytes."""
     request = Request(
         Head("/", "POST", {}), model=model, stream=stream, body_bytes=1000, fairness_id=fairness_id
     )
     return Decision(
-        1, request, (Endpoint.at("10.0.0.1", 8000),), blocks=range(blocks), matched_blocks=matched
+        1, request, (Endpoint.at("10.0.0.1", 8000),), blocks=range(blocks), matched_tokens=matched_tokens
     )
 
 
@@ -53,9 +53,9 @@ def test_a_pick_is_counted_with_its_size() -> None:
 
 
 def test_the_hit_ratio_is_of_prompts_that_have_blocks() -> None:
-    """A prompt of less than one block could not have hit."""
+    """By tokens, because blocks grow with depth; a prompt of less than one block could not have hit."""
     page = Page()
-    page.requests.decided(decision(blocks=8, matched=6))
+    page.requests.decided(decision(blocks=80, matched_tokens=6144))  # 64 blocks of 64 tokens, 16 of 256
     page.requests.decided(decision(blocks=0))
     registry = page.families.registry
     assert registry.get_sample_value("llm_d_epp_prefix_indexer_hit_ratio_count", PREFIX) == 1

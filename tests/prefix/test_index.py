@@ -9,7 +9,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from igw.prefix.index import DEFAULT_CAPACITY, MIN_CAPACITY, PrefixIndex, PrefixStatistics
+from igw.prefix.hashing import BLOCK_TOKENS, MAX_BLOCKS, tokens_at
+from igw.prefix.index import DEFAULT_CAPACITY_TOKENS, MIN_CAPACITY_TOKENS, PrefixIndex, PrefixStatistics
+
+SMALL = BLOCK_TOKENS[0]
+"""Tokens of a block near the start of a prompt."""
+LEAST = MIN_CAPACITY_TOKENS // SMALL
+"""How many of those the smallest cache holds."""
 
 
 def filled(**blocks: int) -> PrefixIndex:
@@ -70,14 +76,14 @@ def test_a_reused_slot_inherits_nothing() -> None:
     """Neither the blocks nor the learnt size of who had it before."""
     index = filled(a=100)
     slot = index.slot("a")
-    index.resize(slot, MIN_CAPACITY)
+    index.resize(slot, MIN_CAPACITY_TOKENS)
     index.remove("a")
     assert index.slot_of("a") is None
     assert index.statistics() == PrefixStatistics(blocks=0, entries=0)
     assert index.slot("b") == slot
     assert matches(index, range(5)) == {"b": 0}
-    index.record(slot, range(1000))
-    assert matches(index, range(1000)) == {"b": 1000}
+    index.record(slot, range(200))
+    assert matches(index, range(200)) == {"b": 200}
 
 
 def test_removing_a_stranger_does_nothing() -> None:
@@ -101,18 +107,33 @@ def test_tails_are_forgotten_before_heads() -> None:
     """A head that others share is worth most; a tail without its head is worth nothing."""
     index = PrefixIndex()
     slot = index.slot("a")
-    index.resize(slot, MIN_CAPACITY)
+    index.resize(slot, MIN_CAPACITY_TOKENS)
     index.record(slot, range(1000, 1040))
     index.record(slot, range(50))
     assert matches(index, range(50)) == {"a": 50}
-    assert matches(index, range(1000, 1040)) == {"a": MIN_CAPACITY - 50}
+    assert matches(index, range(1000, 1040)) == {"a": LEAST - 50}
+
+
+def test_what_was_forgotten_makes_room() -> None:
+    """Its tokens are given back with it."""
+    index = PrefixIndex()
+    slot = index.slot("a")
+    index.resize(slot, MIN_CAPACITY_TOKENS)
+    index.record(slot, range(LEAST))
+    index.forget(slot, range(32, LEAST))
+    index.record(slot, range(100, 132))
+    assert matches(index, range(LEAST)) == {"a": 32}
+    assert matches(index, range(100, 132)) == {"a": 32}
+    index.forget(slot)
+    index.record(slot, range(LEAST))
+    assert matches(index, range(LEAST)) == {"a": LEAST}
 
 
 def test_recording_again_makes_a_prefix_young() -> None:
     """What is used is not what is forgotten."""
     index = PrefixIndex()
     slot = index.slot("a")
-    index.resize(slot, MIN_CAPACITY)
+    index.resize(slot, MIN_CAPACITY_TOKENS)
     index.record(slot, range(100, 132))
     index.record(slot, range(200, 232))
     index.record(slot, range(100, 132))
@@ -125,122 +146,183 @@ def test_a_prompt_longer_than_the_cache_leaves_its_head() -> None:
     """And leaks nothing: what was not kept is in no table."""
     index = PrefixIndex()
     slot = index.slot("a")
-    index.resize(slot, MIN_CAPACITY)
-    index.record(slot, range(1000))
-    assert matches(index, range(1000)) == {"a": MIN_CAPACITY}
-    assert index.statistics() == PrefixStatistics(blocks=MIN_CAPACITY, entries=MIN_CAPACITY)
+    index.resize(slot, MIN_CAPACITY_TOKENS)
+    index.record(slot, range(MAX_BLOCKS))
+    assert matches(index, range(MAX_BLOCKS)) == {"a": LEAST}
+    assert index.statistics() == PrefixStatistics(blocks=LEAST, entries=LEAST)
     index.remove("a")
     assert index.statistics() == PrefixStatistics(blocks=0, entries=0)
 
 
-@pytest.mark.parametrize(("told", "held"), [(200, 200), (5000, 1000), (3, MIN_CAPACITY), (0, MIN_CAPACITY)])
-def test_the_size_an_engine_tells_is_the_size_we_believe_in(told: int, held: int) -> None:
-    """At once, in both directions, and never less than the least."""
-    index = filled(a=1000)
-    index.resize(index.slot("a"), told)
-    assert index.statistics().entries == held
+def test_deep_blocks_weigh_what_they_are() -> None:
+    """A cache is full by tokens: of two long prompts it keeps as much as it can, by whole blocks."""
+    index = PrefixIndex()
+    slot = index.slot("a")
+    index.resize(slot, 150_000)
+    index.record(slot, range(1000, 1000 + MAX_BLOCKS))
+    index.record(slot, range(MAX_BLOCKS))
+    assert matches(index, range(MAX_BLOCKS)) == {"a": MAX_BLOCKS}
+    kept = matches(index, range(1000, 1000 + MAX_BLOCKS))["a"]
+    assert tokens_at(kept) <= 150_000 - tokens_at(MAX_BLOCKS) < tokens_at(kept + 1)
 
 
-def test_memory_is_shared_by_all_endpoints() -> None:
-    """However many endpoints come, the index does not grow over its bound."""
-    index = PrefixIndex(max_entries=1000)
-    for number in range(10):
-        slot = index.slot(f"e{number}")
-        index.record(slot, range(number * 5000, number * 5000 + 1000))
-        assert index.statistics().entries <= 1000
-    index.resize(index.slot("e0"), 100_000)
-    index.record(index.slot("e0"), range(1000))
-    assert index.statistics().entries <= 1000
+def test_more_blocks_than_a_prompt_has_are_refused() -> None:
+    """Nobody knows what they would weigh."""
+    index = PrefixIndex()
+    with pytest.raises(ValueError, match="argument"):
+        index.record(index.slot("a"), range(MAX_BLOCKS + 1))
+
+
+def fill(index: PrefixIndex, name: str, prompts: int) -> None:
+    """Make *name* hold the first 50 small blocks of each of so many prompts of its own, or as many as it can."""
+    slot = index.slot(name)
+    for number in range(prompts):
+        start = (slot * 10**6 + number) * 100
+        index.record(slot, range(start, start + 50))
 
 
 def held_by(index: PrefixIndex, name: str) -> int:
-    """Return how much *name* can hold, by making it hold as much as it can."""
-    index.record(index.slot(name), range(10**6, 10**6 + DEFAULT_CAPACITY + 1000))
+    """Return how many small blocks *name* can hold, by making it hold as many as it can; no other holds any."""
+    fill(index, name, DEFAULT_CAPACITY_TOKENS // SMALL // 50 + 20)
     return index.statistics().entries
+
+
+def test_an_endpoint_that_has_not_told_its_size_holds_what_upstream_would_say() -> None:
+    """As many blocks of 64 tokens as `lruCapacityPerServer`."""
+    assert held_by(PrefixIndex(), "a") == 31_250
+
+
+@pytest.mark.parametrize(("told", "held"), [(200, 200), (5000, 1000), (70, 70), (3, LEAST), (0, LEAST)])
+def test_the_size_an_engine_tells_is_the_size_we_believe_in(told: int, held: int) -> None:
+    """At once, in both directions, and never less than the least."""
+    index = PrefixIndex()
+    fill(index, "a", prompts=20)
+    index.resize(index.slot("a"), told * SMALL)
+    assert index.statistics().entries == held
+
+
+def test_a_size_is_never_exceeded_by_a_part_of_a_block() -> None:
+    """What does not fit as a whole does not fit."""
+    index = PrefixIndex()
+    fill(index, "a", prompts=20)
+    index.resize(index.slot("a"), 200 * SMALL - 1)
+    assert index.statistics().entries == 199
+
+
+def test_memory_is_shared_by_all_endpoints() -> None:
+    """However many endpoints come and whatever their engines hold, the index does not grow over its bound."""
+    index = PrefixIndex(max_entries=1000)
+    for number in range(10):
+        fill(index, f"e{number}", prompts=20)
+        assert index.statistics().entries <= 1000
+    index.resize(index.slot("e0"), 10**9)
+    fill(index, "e0", prompts=40)
+    assert index.statistics().entries == 1000
+
+
+def test_deep_blocks_cost_memory_like_any_other() -> None:
+    """The bound in memory counts entries, whatever they weigh; what goes first is the tail, and its tokens go too."""
+    index = PrefixIndex(max_entries=100)
+    slot = index.slot("a")
+    index.record(slot, range(MAX_BLOCKS))
+    assert matches(index, range(MAX_BLOCKS)) == {"a": 100}
+    index.correct(slot, believed_tokens=tokens_at(100), actual_tokens=0)
+    assert tokens_at(matches(index, range(100))["a"]) <= tokens_at(100) * 9 // 10
 
 
 def test_broken_beliefs_shrink_what_an_endpoint_is_believed_to_hold() -> None:
     """An engine that forgot sooner than we did holds less than its size says."""
     index = PrefixIndex()
     slot = index.slot("a")
-    index.resize(slot, 1000)
+    index.resize(slot, 1000 * SMALL)
     assert held_by(index, "a") == 1000
-    index.correct(slot, believed=10, actual=0)
+    index.correct(slot, believed_tokens=640, actual_tokens=0)
     assert held_by(index, "a") == 900
     for _ in range(100):
-        index.correct(slot, believed=10, actual=0)
-    assert held_by(index, "a") == MIN_CAPACITY
+        index.correct(slot, believed_tokens=640, actual_tokens=0)
+    assert held_by(index, "a") == LEAST
 
 
 def test_beliefs_that_come_true_restore_the_size_but_no_more() -> None:
     """Slowly up, quickly down; the engine's own size is the limit, and repeating it forgets nothing learnt."""
     index = PrefixIndex()
     slot = index.slot("a")
-    index.resize(slot, 1000)
+    index.resize(slot, 1000 * SMALL)
     assert held_by(index, "a") == 1000
-    index.correct(slot, believed=10, actual=0)
-    index.resize(slot, 1000)
-    index.correct(slot, believed=10, actual=10)
-    assert held_by(index, "a") == 911
+    index.correct(slot, believed_tokens=640, actual_tokens=0)
+    index.resize(slot, 1000 * SMALL)
+    index.correct(slot, believed_tokens=640, actual_tokens=640)
+    assert held_by(index, "a") == 910
     for _ in range(20):
-        index.correct(slot, believed=10, actual=10)
+        index.correct(slot, believed_tokens=640, actual_tokens=640)
     assert held_by(index, "a") == 1000
 
 
 def test_a_broken_belief_counts_at_once_however_little_is_held_of_a_large_cache() -> None:
     """What is believed in shrinks from what is held, not from a size that was never filled."""
     index = PrefixIndex()
-    slot = index.slot("a")
-    index.record(slot, range(200))
-    index.correct(slot, believed=100, actual=0)
+    fill(index, "a", prompts=4)
+    index.correct(index.slot("a"), believed_tokens=6400, actual_tokens=0)
     assert index.statistics().entries == 180
 
 
 def test_memory_that_others_give_back_is_used_again() -> None:
-    """An endpoint's share of the memory grows when others leave."""
+    """An endpoint's share of the memory grows when others leave, and what was learnt of its engine stays."""
     index = PrefixIndex(max_entries=2000)
     for name in ("a", "b"):
         index.slot(name)
+    index.resize(index.slot("a"), 1500 * SMALL)
     assert held_by(index, "a") == 1000
     index.remove("b")
-    assert held_by(index, "a") == 2000
+    assert held_by(index, "a") == 1500
 
 
-@pytest.mark.parametrize(("believed", "actual"), [(0, 0), (10, 5), (10, 30), (1, 0)])
+@pytest.mark.parametrize(("believed", "actual"), [(0, 0), (640, 320), (640, 2000), (1, 0)])
 def test_small_errors_do_not_shrink_it(believed: int, actual: int) -> None:
-    """Token counts and our blocks are only roughly the same unit: half of what was believed will do."""
+    """The engine's tokens and ours are only roughly the same unit: half of what was believed will do."""
     index = PrefixIndex()
     slot = index.slot("a")
-    index.resize(slot, 1000)
+    index.resize(slot, 1000 * SMALL)
     index.correct(slot, believed, actual)
     assert held_by(index, "a") == 1000
 
 
 names = st.sampled_from("abcd")
 prefix = st.integers(0, 3).flatmap(
-    lambda family: st.integers(0, 60).map(lambda n: range(family * 100, family * 100 + n))
+    lambda family: st.integers(0, MAX_BLOCKS).map(lambda n: range(family * 1000, family * 1000 + n))
 )
+MAX_ENTRIES = 1200
+
+
+def weight(blocks: list[int]) -> int:
+    """Return the tokens of *blocks*."""
+    return sum(BLOCK_TOKENS[block % 1000] for block in blocks)
 
 
 class AgainstNaiveModel(RuleBasedStateMachine):
-    """The index and one ordered list of blocks per endpoint, put through the same steps."""
+    """The index and one ordered list of blocks per endpoint, put through the same steps.
+
+    The n-th block of every prompt has a number that ends in n, which tells its tokens.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.index = PrefixIndex()
+        self.index = PrefixIndex(MAX_ENTRIES)
         self.held: dict[str, list[int]] = {}
         self.capacity: dict[str, int] = {}
 
-    def _trim(self, name: str) -> None:
-        while len(self.held[name]) > self.capacity[name]:
-            self.held[name].pop(0)
+    def _trim(self) -> None:
+        for name, held in self.held.items():
+            while len(held) > MAX_ENTRIES // len(self.held) or weight(held) > self.capacity[name]:
+                held.pop(0)
 
     @rule(name=names)
     def come(self, name: str) -> None:
         """An endpoint joins, or is there already."""
         self.index.slot(name)
         self.held.setdefault(name, [])
-        self.capacity.setdefault(name, DEFAULT_CAPACITY)
+        self.capacity.setdefault(name, DEFAULT_CAPACITY_TOKENS)
+        self._trim()
 
     @rule(name=names)
     def leave(self, name: str) -> None:
@@ -256,7 +338,7 @@ class AgainstNaiveModel(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.held)))
         self.index.record(self.index.slot(name), blocks)
         self.held[name] = [block for block in self.held[name] if block not in blocks] + list(reversed(blocks))
-        self._trim(name)
+        self._trim()
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), blocks=st.none() | prefix)
@@ -269,19 +351,19 @@ class AgainstNaiveModel(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), blocks=st.integers(0, 150))
-    def resize(self, data: st.DataObject, blocks: int) -> None:
+    @rule(data=st.data(), tokens=st.integers(0, 300_000))
+    def resize(self, data: st.DataObject, tokens: int) -> None:
         """An engine tells its size."""
         name = data.draw(st.sampled_from(sorted(self.held)))
-        self.index.resize(self.index.slot(name), blocks)
-        self.capacity[name] = max(MIN_CAPACITY, blocks)
-        self._trim(name)
+        self.index.resize(self.index.slot(name), tokens)
+        self.capacity[name] = max(MIN_CAPACITY_TOKENS, tokens)
+        self._trim()
 
     @invariant()
     def the_match_is_the_longest_leading_run(self) -> None:
         """For every endpoint, whatever the others hold."""
         for family in range(4):
-            asked = range(family * 100, family * 100 + 60)
+            asked = range(family * 1000, family * 1000 + MAX_BLOCKS)
             matched = self.index.match(asked)
             for name, held in self.held.items():
                 slot = self.index.slot_of(name)

@@ -65,11 +65,11 @@ async def test_a_decision_has_what_explains_and_settles_it() -> None:
         ("queue-scorer", "kv-cache-utilization-scorer", "prefix-cache-scorer", "active-request-scorer"), 4
     )
     assert len(decision.blocks) == 4
-    assert decision.matched_blocks == 0
+    assert decision.matched_blocks == decision.matched_tokens == 0
     assert decision.decided_at == 100.0
     columns = routing.pools.columns_of("")
     assert columns is not None
-    assert columns.picked_at == 100.0
+    assert columns.picks == 1
 
 
 async def test_a_decision_does_not_hold_the_body() -> None:
@@ -104,9 +104,22 @@ async def test_a_conversation_stays_where_its_prefix_is() -> None:
     second = await routing.router.route(chat("x" * 5000 + "y"))
     assert second.endpoint == first.endpoint
     assert second.matched_blocks == len(first.blocks) == 19
+    assert second.matched_tokens == 19 * 64
     routing.ledger.close(first.id, Outcome(End.COMPLETE, 200))
     routing.ledger.close(second.id, Outcome(End.COMPLETE, 200))
     assert routing.inflight("p") == [0, 0, 0, 0]
+
+
+async def test_a_long_prompt_matches_by_tokens_not_by_blocks() -> None:
+    """Blocks grow with depth: a match of half the bytes is half a score, though it is most of the blocks."""
+    routing = Routing(p=ENDPOINTS)
+    half = await routing.router.route(chat("x" * 32_700))
+    routing.ledger.close(half.id, Outcome(End.COMPLETE, 200))
+    whole = await routing.router.route(chat("x" * 65_400))
+    assert (whole.matched_blocks, whole.matched_tokens) == (64 + 15, 31 * 256)
+    assert whole.endpoint == half.endpoint
+    assert len(whole.blocks) == 64 + 47
+    assert max(whole.scores["prefix-cache-scorer"]) == pytest.approx(3 * 31 / 63)
 
 
 async def test_metrics_of_the_engines_count() -> None:

@@ -18,12 +18,12 @@ REQUEST = Request(Head("/", "GET", {}))
 def any_facts(draw: st.DrawFn) -> Facts:
     """Draw the facts of one pick, as their owners promise them: finite, KV usage in [0, 1]."""
     count = draw(st.integers(1, 12))
-    blocks = draw(st.integers(0, 9))
+    tokens = draw(st.integers(0, 9000))
 
     def column(top: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         return np.array(draw(st.lists(st.floats(0, top), min_size=count, max_size=count)))
 
-    matched = draw(st.lists(st.integers(0, blocks), min_size=count, max_size=count))
+    matched = draw(st.lists(st.integers(0, tokens), min_size=count, max_size=count))
     inflight = draw(st.lists(st.integers(0, 1000), min_size=count, max_size=count))
     return Facts(
         column(1e6),
@@ -31,13 +31,14 @@ def any_facts(draw: st.DrawFn) -> Facts:
         column(1),
         np.array(inflight, dtype=float),
         np.array(matched, dtype=float),
-        range(blocks),
+        range(min(9, tokens)),
+        tokens,
     )
 
 
 def columns_of(facts: Facts) -> list[list[float]]:
     """Return a copy of every column."""
-    names = ("waiting", "running", "kv_usage", "inflight", "matched_blocks")
+    names = ("waiting", "running", "kv_usage", "inflight", "matched_tokens")
     return [getattr(facts, name).tolist() for name in names]
 
 
@@ -83,10 +84,10 @@ def test_the_default_profile_has_upstreams_weights() -> None:
 def test_the_default_profile_weighs_the_prefix_against_the_load() -> None:
     """A cached prompt is worth going to a busy endpoint, but not to a far busier one; a retry is named."""
     none = np.zeros(2)
-    cached = np.array([4.0, 0.0])
-    choice = default().pick(REQUEST, Facts(none, none, none, np.array([1.0, 0.0]), cached, range(4)))
+    cached = np.array([256.0, 0.0])
+    choice = default().pick(REQUEST, Facts(none, none, none, np.array([1.0, 0.0]), cached, range(4), 256))
     assert choice.picked == [0, 1]
     choice = default().pick(
-        REQUEST, Facts(np.array([9.0, 0.0]), none, none, np.array([9.0, 0.0]), cached, range(4))
+        REQUEST, Facts(np.array([9.0, 0.0]), none, none, np.array([9.0, 0.0]), cached, range(4), 256)
     )
     assert choice.picked == [1, 0]

@@ -13,7 +13,8 @@ from aiohttp import web
 
 from igw.columns import Columns
 from igw.endpoint import Endpoint, Pool
-from igw.prefix.index import MIN_CAPACITY, PrefixIndex
+from igw.prefix.hashing import MAX_BLOCKS, tokens_at
+from igw.prefix.index import MIN_CAPACITY_TOKENS, PrefixIndex
 from igw.scraping.scraper import Scraper
 
 PAGE = """\
@@ -71,7 +72,6 @@ class Watched(Columns):
     def __init__(self, pool: Pool, prefix: PrefixIndex) -> None:
         self.told: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         super().__init__(pool, prefix.slot)
-        self.picked_at = 0.0  # and the clock stands still at 0: requests keep coming
 
     def report(self, hostport: str, waiting: float, running: float, kv_usage: float) -> None:
         """Write and tell."""
@@ -103,7 +103,7 @@ class Scraped:
         pool = Pool("p", "default", tuple(engine.endpoint for engine in engines))
         self.prefix = PrefixIndex()
         self.columns = Watched(pool, self.prefix)
-        self.scraper = Scraper(self.columns, self.prefix, 0.001, lambda: 0.0)
+        self.scraper = Scraper(self.columns, self.prefix, 0.001, self._clock)
         self.group = asyncio.TaskGroup()
         self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_seconds))
 
@@ -121,23 +121,28 @@ class Scraped:
         finally:
             await self.session.close()
 
+    def _clock(self) -> float:
+        """Stand still, while requests keep coming: nothing here waits for the pace to quicken."""
+        self.columns.picks += 1000
+        return 0.0
+
     def matched(self, engine: Engine, blocks: range) -> int:
         """Return how many of *blocks* the engine is believed to hold."""
         return int(self.prefix.match(blocks)[self.prefix.slot(engine.endpoint.hostport)])
 
 
 async def test_what_an_engine_says_is_in_its_row() -> None:
-    """Columns and the size of its prefix cache, in our blocks of 64 tokens."""
+    """Columns and the size of its prefix cache, in tokens."""
     one, other = Engine(), Engine()
-    one.page, other.page = page(waiting=7), page(waiting=1, blocks=2 * MIN_CAPACITY + 20)
+    one.page, other.page = page(waiting=7), page(waiting=1, blocks=2 * MIN_CAPACITY_TOKENS // 32)
     async with one.serving(), other.serving(), Scraped(one, other) as scraped:
         await scraped.columns.settled(one)
         await scraped.columns.settled(other)
         assert scraped.columns.waiting.tolist() == [7, 1]
         assert scraped.columns.running.tolist() == [2, 2]
         assert scraped.columns.kv_usage.tolist() == [0.5, 0.5]
-        scraped.prefix.record(scraped.prefix.slot(other.endpoint.hostport), range(1000))
-        assert scraped.matched(other, range(1000)) == MIN_CAPACITY + 10
+        scraped.prefix.record(scraped.prefix.slot(other.endpoint.hostport), range(MAX_BLOCKS))
+        assert tokens_at(scraped.matched(other, range(MAX_BLOCKS))) == 2 * MIN_CAPACITY_TOKENS
         assert scraped.scraper.statistics().done >= 2
         assert scraped.scraper.statistics().failed == 0
 
@@ -240,11 +245,11 @@ async def test_nobody_is_asked_after_the_stop() -> None:
 
 
 async def rest(
-    monkeypatch: pytest.MonkeyPatch, pool: Pool, picked_at: float, interval_seconds: float
+    monkeypatch: pytest.MonkeyPatch, *engines: Engine, picks: int, interval_seconds: float
 ) -> float:
-    """Return how long a scraper of *pool* rests after its first scrape; its clock stands at 0."""
+    """Return how long a scraper of *engines* rests after first scrapes that took a second, in which there were *picks*."""
     rests: asyncio.Queue[float] = asyncio.Queue()
-    real = asyncio.sleep
+    real, now = asyncio.sleep, 0.0
 
     async def sleep(seconds: float) -> None:
         if seconds:
@@ -253,48 +258,62 @@ async def rest(
         await real(0)
 
     prefix = PrefixIndex()
+    pool = Pool("p", "default", tuple(engine.endpoint for engine in engines))
     columns = Columns(pool, prefix.slot)
-    columns.picked_at = picked_at
-    scraper = Scraper(columns, prefix, interval_seconds, lambda: 0.0)
+    scraper = Scraper(columns, prefix, interval_seconds, lambda: now)
+    for engine in engines:
+        engine.open.clear()
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group, asyncio.timeout(20):
         with monkeypatch.context() as patch:
             patch.setattr(asyncio, "sleep", sleep)
             scraper.follow(pool, group, session)
-            seconds = await rests.get()
+            for engine in engines:
+                await engine.asks.get()
+            now, columns.picks = 1.0, columns.picks + picks
+            for engine in engines:
+                engine.open.set()
+            seconds = {await rests.get() for _ in engines}
             await scraper.stop()
-    return seconds
+    assert len(seconds) == 1
+    return seconds.pop()
 
 
 @pytest.mark.parametrize(
-    ("picked_at", "status", "fast"),
+    ("picks", "status", "seconds"),
     [
-        pytest.param(0.0, 200, True, id="requests come"),
-        pytest.param(-1.0, 200, True, id="requests came lately"),
-        pytest.param(-3600.0, 200, False, id="quiet"),
-        pytest.param(float("-inf"), 200, False, id="never a request"),
-        pytest.param(float("-inf"), 500, True, id="in doubt"),
+        pytest.param(100_000, 200, 0.05, id="more requests than scrapes can keep up with"),
+        pytest.param(8, 200, 0.25, id="a scrape for every two picks"),
+        pytest.param(1, 200, 1.0, id="hardly a request"),
+        pytest.param(0, 200, 1.0, id="quiet"),
+        pytest.param(0, 500, 0.05, id="in doubt"),
     ],
 )
 async def test_the_pace_follows_the_need(
-    picked_at: float, status: int, fast: bool, monkeypatch: pytest.MonkeyPatch
+    picks: int, status: int, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As asked for while requests are picked or an endpoint is in doubt, at leisure when nothing happens."""
+    """As asked for while many requests are picked or an endpoint is in doubt, at leisure when nothing happens."""
     engine = Engine()
     engine.status = status
     async with engine.serving():
-        seconds = await rest(monkeypatch, Pool("p", "default", (engine.endpoint,)), picked_at, 0.05)
-    assert seconds == 0.05 if fast else seconds > 0.05
+        rested = await rest(monkeypatch, engine, picks=picks, interval_seconds=0.05)
+    assert rested == pytest.approx(seconds)
 
 
-async def test_scraping_a_larger_pool_costs_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scrapes per second are bounded in all: twice the endpoints, half the pace of each."""
-    engine = Engine()
-    rests = []
-    async with engine.serving():
-        for size in (20, 40):
-            members = tuple(
-                Endpoint.at(f"127.0.0.{last}", engine.endpoint.port) for last in range(1, size + 1)
-            )
-            rests.append(await rest(monkeypatch, Pool("p", "default", members), 0.0, 0.001))
-    assert rests[0] > 0.001
-    assert rests[1] == pytest.approx(2 * rests[0])
+@pytest.mark.parametrize(
+    ("picks", "seconds_per_engine"),
+    [
+        pytest.param(20, 0.1, id="by need"),
+        pytest.param(1_000_000, 0.01, id="by budget"),
+    ],
+)
+async def test_scraping_a_larger_pool_costs_no_more(
+    picks: int, seconds_per_engine: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scrapes per pick, and per second, are bounded in all: twice the endpoints, half the pace of each."""
+    engines = [Engine() for _ in range(8)]
+    async with contextlib.AsyncExitStack() as stack:
+        for engine in engines:
+            await stack.enter_async_context(engine.serving())
+        for size in (1, 4, 8):
+            rested = await rest(monkeypatch, *engines[:size], picks=picks, interval_seconds=0.001)
+            assert rested == pytest.approx(size * seconds_per_engine)

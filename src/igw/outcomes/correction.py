@@ -7,11 +7,11 @@ from collections.abc import Callable
 from igw.columns import Columns
 from igw.decision import Decision
 from igw.outcomes.outcome import End, Outcome
-from igw.prefix.hashing import BLOCK_BYTES
+from igw.prefix.hashing import BYTES_PER_TOKEN
 from igw.prefix.index import PrefixIndex
 
-_BELIEVED_BLOCKS = 4
-"""Beliefs about fewer blocks than this are too coarse to be judged by a token count."""
+_BELIEVED_TOKENS = 256
+"""Beliefs about fewer tokens than this are too coarse to be judged by a token count."""
 
 
 class Correction:
@@ -33,16 +33,16 @@ class Correction:
         if outcome.end is End.FAILED or outcome.status >= 400 or served_by != picked:
             # It never computed this prompt: only what was matched before may be there.
             self._prefix.forget(slot, decision.blocks[decision.matched_blocks :])
-        elif outcome.usage.cached_tokens is not None and decision.matched_blocks >= _BELIEVED_BLOCKS:
-            self._prefix.correct(slot, decision.matched_blocks, self._blocks_cached(decision, outcome))
+        elif outcome.usage.cached_tokens is not None and decision.matched_tokens >= _BELIEVED_TOKENS:
+            self._prefix.correct(slot, decision.matched_tokens, self._tokens_cached(decision, outcome))
         if served_by != picked and (other := self._prefix.slot_of(served_by)) is not None:
             self._prefix.record(other, decision.blocks)
 
     @staticmethod
-    def _blocks_cached(decision: Decision, outcome: Outcome) -> int:
-        """Convert cached tokens to our blocks, by the real bytes per token of this very prompt."""
+    def _tokens_cached(decision: Decision, outcome: Outcome) -> int:
+        """Convert the engine's cached tokens to ours, by the real bytes per token of this very prompt."""
         usage = outcome.usage
         if not usage.prompt_tokens or usage.cached_tokens is None:
-            return decision.matched_blocks
+            return decision.matched_tokens
         bytes_per_token = decision.request.prompt_bytes / usage.prompt_tokens
-        return int(usage.cached_tokens * bytes_per_token / BLOCK_BYTES)
+        return int(usage.cached_tokens * bytes_per_token / BYTES_PER_TOKEN)

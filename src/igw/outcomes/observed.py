@@ -5,6 +5,7 @@ from __future__ import annotations
 from igw.decision import Decision
 from igw.errors import Rejected
 from igw.outcomes.outcome import End, Outcome
+from igw.prefix.hashing import tokens_at
 from igw.request import Request
 from igw.telemetry.families import Bounded, Families
 
@@ -49,7 +50,7 @@ class RequestMetrics:
         children.total.inc()
         children.size.observe(request.body_bytes)
         if decision.blocks:
-            self._hit_ratio.observe(decision.matched_blocks / len(decision.blocks))
+            self._hit_ratio.observe(decision.matched_tokens / tokens_at(len(decision.blocks)))
 
     def refused(self, request: Request | None, rejected: Rejected) -> None:
         """Note a request that got an error from us instead of a pick; *request* is None if it could not be read."""

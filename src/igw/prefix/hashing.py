@@ -5,19 +5,49 @@ Engine-exact hashes (vLLM's, from token ids) are another matter; these are our o
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
+from itertools import accumulate
 
+import numpy as np
 from xxhash import xxh3_64
 
-BLOCK_BYTES = 256
-"""64 tokens of 4 bytes, upstream's smallest effective block."""
+from igw.facts import Column
 
-MAX_BLOCKS = 2048
-"""131,072 tokens, upstream's `maxPrefixTokensToMatch`. Beyond it prompts count as equal."""
+BYTES_PER_TOKEN = 4
+"""Upstream's rule without a tokenizer."""
+
+BLOCK_BYTES: tuple[int, ...] = (256,) * 64 + (1024,) * 112 + (4096,) * 96
+"""Size of each block, from the prompt's start: 256 bytes (upstream's smallest effective block) up to 16 KiB, 1 KiB up to 128 KiB,
+4 KiB up to 512 KiB. A match is a whole number of blocks, so beyond 16 KiB it is short by less than 1/16 of itself, and a prompt
+of any length costs few steps.
+"""
+
+MAX_BLOCKS = len(BLOCK_BYTES)
+"""131,072 tokens in all, upstream's `maxPrefixTokensToMatch`. Beyond it prompts count as equal."""
+
+BLOCK_TOKENS: tuple[int, ...] = tuple(size // BYTES_PER_TOKEN for size in BLOCK_BYTES)
+"""Tokens of each block, from the prompt's start."""
+
+_TOKENS: tuple[int, ...] = tuple(accumulate(BLOCK_TOKENS, initial=0))
+
+TOKENS: Column = np.array(_TOKENS, dtype=np.float64)
+"""Tokens of the first so many blocks. Shape: [MAX_BLOCKS + 1]; read only."""
+TOKENS.flags.writeable = False
 
 
-def block_hashes(seed: bytes, parts: Iterable[memoryview], max_blocks: int = MAX_BLOCKS) -> list[int]:
-    """Return one hash per full block of *parts*, which are read as one text.
+def tokens_at(depth: int) -> int:
+    """Return the tokens of the first *depth* blocks."""
+    return _TOKENS[depth]
+
+
+def depth_at(tokens: int) -> int:
+    """Return how many leading blocks fit into *tokens*: the inverse of `tokens_at`."""
+    return bisect_right(_TOKENS, tokens) - 1
+
+
+def block_hashes(seed: bytes, parts: Iterable[memoryview]) -> list[int]:
+    """Return one hash per full block of *parts*, which are read as one text; at most `MAX_BLOCKS`.
 
     A running digest is taken at every block border, so equal hashes mean equal prefixes (up to collisions of xxh3-64).
     The last, partial block is left out: it can almost never match.
@@ -25,16 +55,17 @@ def block_hashes(seed: bytes, parts: Iterable[memoryview], max_blocks: int = MAX
     digest = xxh3_64(seed)
     update, value = digest.update, digest.intdigest
     hashes: list[int] = []
-    room = BLOCK_BYTES  # bytes left in the block that is being filled
+    sizes = iter(BLOCK_BYTES)
+    room = next(sizes)  # bytes left in the block that is being filled
     for part in parts:
         at, end = 0, part.nbytes
         while end - at >= room:
-            if len(hashes) == max_blocks:
-                return hashes
             update(part[at : at + room])
             hashes.append(value())
             at += room
-            room = BLOCK_BYTES
+            room = next(sizes, 0)
+            if not room:
+                return hashes
         if at < end:
             update(part[at:])
             room -= end - at

@@ -1,25 +1,28 @@
 """Who is believed to hold which prefix block: fed by our own picks, corrected by what answers say, bounded in memory.
 
 One dictionary says per block which slots (endpoints) hold it, as the bits of an integer. A lookup walks the prompt's blocks and
-intersects, so its cost does not depend on the size of the pool. Per slot, an LRU bounds what we believe to what the
+intersects, so its cost does not depend on the size of the pool. Per slot, an LRU bounds what we believe, in tokens, to what the
 engine can hold. Blocks are entered tail first, so that the heads, which others share, are forgotten last.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import islice
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from igw.facts import Column
+from igw.prefix.hashing import BLOCK_TOKENS, MAX_BLOCKS
 
-DEFAULT_CAPACITY = 31_250
-"""Blocks per endpoint until its engine says how much it holds (upstream's `lruCapacityPerServer`)."""
+DEFAULT_CAPACITY_TOKENS = 31_250 * 64
+"""Per endpoint until its engine says how much it holds (upstream's `lruCapacityPerServer`, in blocks of 64 tokens)."""
 
-MIN_CAPACITY = 64
+MIN_CAPACITY_TOKENS = 64 * 64
+
+_MIN_ENTRIES = 64
+_TOKENS_TAIL_FIRST = BLOCK_TOKENS[::-1]
 
 
 class PrefixStatistics(msgspec.Struct, frozen=True):
@@ -29,18 +32,30 @@ class PrefixStatistics(msgspec.Struct, frozen=True):
     entries: int
 
 
+class _Beliefs:
+    """What one endpoint is believed to hold, and how much at most."""
+
+    __slots__ = ("capacity_tokens", "held", "held_tokens", "nominal_tokens")
+
+    def __init__(self) -> None:
+        # Least recently used first, block -> its tokens. Not a plain dictionary: finding the first key of one costs a walk over
+        # all the keys deleted before it, and the first key is what an LRU deletes.
+        self.held: OrderedDict[int, int] = OrderedDict()
+        self.held_tokens = 0
+        self.nominal_tokens = self.capacity_tokens = DEFAULT_CAPACITY_TOKENS
+        """What the engine says it can hold, and how much of that we believe."""
+
+
 class PrefixIndex:
     """Approximate prefix index over all pools. Owner of its slots; everything else reads columns."""
 
     def __init__(self, max_entries: int = 2_000_000) -> None:
         self._max_entries = max_entries
+        self._share = max_entries  # entries per endpoint that memory allows
         self._holders: dict[int, int] = {}
-        self._held: list[dict[int, None]] = []  # per slot, least recently used first
-        self._nominal: list[int] = []
-        self._capacity: list[int] = []
+        self._beliefs: list[_Beliefs] = []  # by slot
         self._slots: dict[str, int] = {}
         self._free: list[int] = []
-        self._shared = 0  # blocks per endpoint that memory allows
 
     def slot(self, hostport: str) -> int:
         """Return the slot of an endpoint, giving it one if it is new."""
@@ -49,11 +64,8 @@ class PrefixIndex:
             if self._free:
                 slot = self._free.pop()
             else:
-                slot = len(self._held)
-                self._held.append({})
-                self._nominal.append(0)
-                self._capacity.append(0)
-            self._nominal[slot] = self._capacity[slot] = DEFAULT_CAPACITY
+                slot = len(self._beliefs)
+                self._beliefs.append(_Beliefs())
             self._slots[hostport] = slot
             self._share_memory()
         return slot
@@ -62,9 +74,9 @@ class PrefixIndex:
         """Return the slot of a known endpoint, None for any other."""
         return self._slots.get(hostport)
 
-    def match(self, blocks: Sequence[int]) -> Column:
+    def match(self, blocks: Sequence[int]) -> NDArray[np.intp]:
         """Return, by slot, how many leading *blocks* each holds without a gap. Shape: [slots]."""
-        matched = np.zeros(len(self._held))
+        matched = np.zeros(len(self._beliefs), dtype=np.intp)
         holders = self._holders.get
         mask = -1
         depth = 0
@@ -82,89 +94,103 @@ class PrefixIndex:
         return matched
 
     def record(self, slot: int, blocks: Sequence[int]) -> None:
-        """Believe that *slot* will hold *blocks*; forget what no longer fits."""
-        held, holders = self._held[slot], self._holders
-        bit = 1 << slot
-        for block in reversed(blocks):
+        """Believe that *slot* will hold *blocks*, a prompt's from its start; forget what no longer fits.
+
+        How many tokens a block stands for is known by its place in *blocks*: at most `MAX_BLOCKS`.
+        """
+        beliefs, holders = self._beliefs[slot], self._holders
+        held, touch = beliefs.held, beliefs.held.move_to_end
+        bit, new_tokens = 1 << slot, 0
+        sizes = _TOKENS_TAIL_FIRST[MAX_BLOCKS - len(blocks) :]
+        for block, tokens in zip(reversed(blocks), sizes, strict=True):
             if block in held:
-                del held[block]
+                touch(block)
             else:
+                held[block] = tokens
+                new_tokens += tokens
                 holders[block] = holders.get(block, 0) | bit
-            held[block] = None
+        beliefs.held_tokens += new_tokens
         self._trim(slot)
 
     def forget(self, slot: int, blocks: Sequence[int] | None = None) -> None:
         """Stop believing that *slot* holds *blocks*; without *blocks*, that it holds anything (it restarted, say)."""
-        held = self._held[slot]
-        for block in list(held) if blocks is None else blocks:
-            if block in held:
-                del held[block]
-                self._release(block, 1 << slot)
+        beliefs = self._beliefs[slot]
+        gone = []
+        for block in list(beliefs.held) if blocks is None else blocks:
+            if block in beliefs.held:
+                beliefs.held_tokens -= beliefs.held.pop(block)
+                gone.append(block)
+        self._release(slot, gone)
 
     def remove(self, hostport: str) -> None:
         """Forget an endpoint that left its pool."""
         slot = self._slots.pop(hostport, None)
         if slot is not None:
             self.forget(slot)
+            self._beliefs[slot] = _Beliefs()
             self._free.append(slot)
             self._share_memory()
 
-    def resize(self, slot: int, blocks: int) -> None:
+    def resize(self, slot: int, tokens: int) -> None:
         """Set what the engine of *slot* can hold."""
-        if blocks != self._nominal[slot]:
-            self._nominal[slot] = max(MIN_CAPACITY, blocks)
-            self._capacity[slot] = min(self._nominal[slot], self._share())
+        beliefs, tokens = self._beliefs[slot], max(MIN_CAPACITY_TOKENS, tokens)
+        if tokens != beliefs.nominal_tokens:
+            beliefs.nominal_tokens = beliefs.capacity_tokens = tokens
             self._trim(slot)
 
-    def correct(self, slot: int, believed: int, actual: int) -> None:
-        """Learn from an answer: *believed* blocks were said to be cached at *slot*, *actual* were.
+    def correct(self, slot: int, believed_tokens: int, actual_tokens: int) -> None:
+        """Learn from an answer: *believed_tokens* were said to be cached at *slot*, *actual_tokens* were.
 
         An engine that forgot sooner than we did holds less than its size says (long generations, other clients), so we believe
         in less of it; when beliefs come true again, the size recovers. Additive-increase, multiplicative-decrease.
         """
-        if actual < believed // 2:
-            believed_in = min(self._capacity[slot], len(self._held[slot]))
-            self._capacity[slot] = max(MIN_CAPACITY, believed_in * 9 // 10)
+        beliefs = self._beliefs[slot]
+        if actual_tokens < believed_tokens // 2:
+            believed_in = min(beliefs.capacity_tokens, beliefs.held_tokens)
+            beliefs.capacity_tokens = max(MIN_CAPACITY_TOKENS, believed_in * 9 // 10)
             self._trim(slot)
-        elif believed:
-            limit = min(self._nominal[slot], self._share())
-            self._capacity[slot] = min(limit, self._capacity[slot] + self._nominal[slot] // 100 + 1)
+        elif believed_tokens:
+            grown = beliefs.capacity_tokens + beliefs.nominal_tokens // 100 + 1
+            beliefs.capacity_tokens = min(beliefs.nominal_tokens, grown)
 
     def statistics(self) -> PrefixStatistics:
         """Return the index's size."""
-        return PrefixStatistics(blocks=len(self._holders), entries=sum(len(held) for held in self._held))
+        return PrefixStatistics(
+            blocks=len(self._holders), entries=sum(len(beliefs.held) for beliefs in self._beliefs)
+        )
 
     def _trim(self, slot: int) -> None:
-        held, bit = self._held[slot], 1 << slot
-        # All of it in one pass: finding a dictionary's first key costs a walk over all the keys deleted before it.
-        for block in list(islice(held, max(0, len(held) - self._capacity[slot]))):
-            del held[block]
-            self._release(block, bit)
+        """Forget the least recently used blocks until both the engine's tokens and our memory suffice."""
+        beliefs = self._beliefs[slot]
+        held, held_tokens = beliefs.held, beliefs.held_tokens
+        capacity_tokens, share = beliefs.capacity_tokens, self._share
+        gone = []
+        while held_tokens > capacity_tokens or len(held) > share:
+            block, tokens = held.popitem(last=False)
+            held_tokens -= tokens
+            gone.append(block)
+        beliefs.held_tokens = held_tokens
+        self._release(slot, gone)
 
-    def _release(self, block: int, bit: int) -> None:
-        left = self._holders[block] & ~bit
-        if left:
-            self._holders[block] = left
-        else:
-            del self._holders[block]
-
-    def _share(self) -> int:
-        return max(MIN_CAPACITY, self._max_entries // max(1, len(self._slots)))
+    def _release(self, slot: int, blocks: Sequence[int]) -> None:
+        holders, others = self._holders, ~(1 << slot)
+        for block in blocks:
+            left = holders[block] & others
+            if left:
+                holders[block] = left
+            else:
+                del holders[block]
 
     def _share_memory(self) -> None:
-        """Divide the memory anew among the endpoints there are: each gets what its engine holds, if its share allows."""
-        share = self._share()
-        if share == self._shared:
-            return
-        for slot in self._slots.values():
-            if self._capacity[slot] > share or self._capacity[slot] == self._shared:
-                self._capacity[slot] = min(self._nominal[slot], share)
+        """Divide the memory anew among the endpoints there are."""
+        before, self._share = self._share, max(_MIN_ENTRIES, self._max_entries // max(1, len(self._slots)))
+        if self._share < before:
+            for slot in self._slots.values():
                 self._trim(slot)
-        self._shared = share
 
     def _members(self, mask: int) -> NDArray[np.bool_]:
         """Return the bits of *mask* as one boolean per slot."""
-        slots = len(self._held)
+        slots = len(self._beliefs)
         size = (slots + 7) // 8
         packed = np.frombuffer((mask & ((1 << slots) - 1)).to_bytes(size, "little"), dtype=np.uint8)
         return np.unpackbits(packed, count=slots, bitorder="little").view(np.bool_)

@@ -14,7 +14,7 @@ from igw.endpoint import Endpoint
 from igw.errors import NoEndpoints
 from igw.facts import Facts
 from igw.outcomes.ledger import Ledger
-from igw.prefix.hashing import block_hashes
+from igw.prefix.hashing import TOKENS, block_hashes, depth_at, tokens_at
 from igw.prefix.index import PrefixIndex
 from igw.request import Request
 from igw.routing.pools import Pools, candidates, rows_of
@@ -73,32 +73,41 @@ class Router:
 
     def _gather(self, request: Request, columns: Columns, endpoints: tuple[Endpoint, ...]) -> Facts:
         blocks = block_hashes(request.seed, request.prompt)
+        depths, prefix_tokens = self._prefix.match(blocks), tokens_at(len(blocks))
         rows = rows_of(columns, endpoints)
         if rows is None:
-            matched = self._prefix.match(blocks)[columns.slots]
             return Facts(
-                columns.waiting, columns.running, columns.kv_usage, columns.inflight, matched, blocks
+                waiting=columns.waiting,
+                running=columns.running,
+                kv_usage=columns.kv_usage,
+                inflight=columns.inflight,
+                matched_tokens=TOKENS[depths[columns.slots]],
+                blocks=blocks,
+                prefix_tokens=prefix_tokens,
             )
         return Facts(
             waiting=columns.waiting[rows],
             running=columns.running[rows],
             kv_usage=columns.kv_usage[rows],
             inflight=columns.inflight[rows],
-            matched_blocks=self._prefix.match(blocks)[columns.slots[rows]],
+            matched_tokens=TOKENS[depths[columns.slots[rows]]],
             blocks=blocks,
+            prefix_tokens=prefix_tokens,
         )
 
     def _reserve(
         self, request: Request, columns: Columns, endpoints: Sequence[Endpoint], facts: Facts, choice: Choice
     ) -> Decision:
         picked = tuple(endpoints[index] for index in choice.picked)
+        matched_tokens = int(facts.matched_tokens[choice.picked[0]])
         decision = Decision(
             id=next(self._ids),
             # Without its prompt: the body must not live as long as the answer.
             request=msgspec.structs.replace(request, prompt=()),
             endpoints=picked,
             blocks=facts.blocks,
-            matched_blocks=int(facts.matched_blocks[choice.picked[0]]),
+            matched_blocks=depth_at(matched_tokens),
+            matched_tokens=matched_tokens,
             candidates=tuple(endpoints),
             scores=choice.scores,
             decided_at=self._clock(),

@@ -15,7 +15,6 @@ import structlog
 
 from igw.columns import Columns
 from igw.endpoint import Endpoint, Pool
-from igw.prefix.hashing import BLOCK_BYTES
 from igw.prefix.index import PrefixIndex
 from igw.scraping.vllm import Report, read
 
@@ -28,7 +27,6 @@ _SCRAPES_PER_SECOND = 100.0
 _PICKS_PER_SCRAPE = 2.0
 """Picks of the pool that one scrape must serve: scraping costs as much as half a pick does, so it should not be more frequent."""
 _IDLE_SECONDS = 1.0
-_BLOCK_TOKENS = BLOCK_BYTES // 4
 
 
 class ScrapeStatistics(msgspec.Struct, frozen=True):
@@ -86,7 +84,7 @@ class Scraper:
                     response.raise_for_status()
                     report = read(await response.read())
             # One of three places that catch everything: an endpoint's page, however broken, must not end the scraping of others.
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 misses += 1
                 self._failed += 1
                 if misses == _MISSES:
@@ -110,7 +108,7 @@ class Scraper:
         if slot is None:
             return
         if report.kv_capacity_tokens:
-            self._prefix.resize(slot, report.kv_capacity_tokens // _BLOCK_TOKENS)
+            self._prefix.resize(slot, report.kv_capacity_tokens)
         if restarted:
             self._prefix.forget(slot)
 

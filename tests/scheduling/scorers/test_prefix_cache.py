@@ -11,17 +11,17 @@ from igw.scheduling.scorers.prefix_cache import PrefixCacheScorer
 
 
 @pytest.mark.parametrize(
-    ("matched", "blocks", "scores"),
+    ("matched", "tokens", "scores"),
     [
-        ([0, 2, 4], 4, [0, 0.5, 1]),
-        ([1], 2, [0.5]),
+        ([0, 128, 256], 256, [0, 0.5, 1]),
+        ([64], 128, [0.5]),
         ([0, 0], 0, [0, 0]),
     ],
 )
 def test_the_score_is_the_share_of_the_prompt_that_is_cached(
-    matched: list[float], blocks: int, scores: list[float]
+    matched: list[float], tokens: int, scores: list[float]
 ) -> None:
-    """Matched / total; a prompt without a full block prefers nobody."""
+    """Matched / total tokens, however many blocks they are; a prompt without a full block prefers nobody."""
     none = np.zeros(len(matched))
-    facts = Facts(none, none, none, none, np.array(matched, dtype=float), range(blocks))
+    facts = Facts(none, none, none, none, np.array(matched, dtype=float), range(3), tokens)
     assert PrefixCacheScorer().score(Request(Head("/", "GET", {})), facts).tolist() == scores
