@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import grpc
@@ -15,6 +15,10 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 import igw
 from igw.app import Picker, PickerSettings
 from igw.config.manifests import load
+from igw.decision import Decision
+from igw.endpoint import Endpoint, Pool
+from igw.extproc.session import Session
+from igw.request import Request
 
 HOUSE = Path(igw.__file__).parent
 ROOT = HOUSE.parent.parent
@@ -70,16 +74,23 @@ def manifests(tmp_path: Path) -> Path:
 
 
 async def test_a_request_passes_through_few_functions_and_files(manifests: Path) -> None:
-    """Counted by the interpreter: every function of ours that one chat request enters, with production's wrappers."""
+    """Counted by the interpreter, for one chat request and one scorer, as the Go picker was counted by hand.
+
+    Left out as there: what forwards (properties), what makes (constructors), and what measures (`observed` wrappers and telemetry).
+    """
+    with manifests.open("a") as file:
+        file.write(
+            "---\napiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\n"
+            "plugins: [{type: prefix-cache-scorer}, {type: max-score-picker}]\n"
+        )
     picker = Picker(PickerSettings(paths=(manifests,)))
     picker.use(load([manifests]))
     await picker.extproc.process(None, Stream(chat()))  # the first one fills caches of series
-    entered: set[tuple[str, str]] = set()
+    entered: set[CodeType] = set()
 
     def note(frame: FrameType, event: str, _argument: Any) -> None:
-        code = frame.f_code
-        if event == "call" and code.co_filename.startswith(str(HOUSE)) and not code.co_name.startswith("<"):
-            entered.add((code.co_filename, code.co_qualname))
+        if event == "call" and frame.f_code.co_filename.startswith(str(HOUSE)):
+            entered.add(frame.f_code)
 
     stream = Stream(chat())
     sys.setprofile(note)
@@ -88,11 +99,25 @@ async def test_a_request_passes_through_few_functions_and_files(manifests: Path)
     finally:
         sys.setprofile(None)
     assert len(stream.replies) == 2
-    files = {file for file, _ in entered}
-    names = sorted(f"{Path(file).relative_to(HOUSE)}:{name}" for file, name in entered)
-    print("\n".join(names), len(files))
-    assert len(files) <= MOST_FILES, names
-    assert len(entered) <= MOST_FUNCTIONS, names
+    names = {
+        f"{path.relative_to(HOUSE)}:{code.co_qualname}"
+        for code in entered
+        if (path := Path(code.co_filename)).stem != "observed"
+        and path.parent.name != "telemetry"
+        and code.co_name != "__init__"
+        and not code.co_name.startswith("<")
+        and code not in PROPERTIES
+    }
+    assert len({name.partition(":")[0] for name in names}) <= MOST_FILES, sorted(names)
+    assert len(names) <= MOST_FUNCTIONS, sorted(names)
+
+
+PROPERTIES = {
+    value.fget.__code__
+    for kind in (Decision, Endpoint, Pool, Request, Session)
+    for value in vars(kind).values()
+    if isinstance(value, property) and value.fget is not None
+}
 
 
 def modules() -> list[Path]:

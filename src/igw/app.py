@@ -18,6 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import exposition
 
 from igw.columns import Columns
+from igw.config.documents import Document
 from igw.config.manifests import Manifests, load
 from igw.discovery import files, snapshot
 from igw.endpoint import hostport
@@ -33,7 +34,6 @@ from igw.routing.pools import Pools
 from igw.routing.router import Router
 from igw.scheduling import builtin, configured
 from igw.scheduling.observed import observed as observed_scheduler
-from igw.scheduling.scheduler import Scheduler
 from igw.scraping.scraper import Scraper
 from igw.telemetry.families import Families
 
@@ -104,7 +104,6 @@ class Picker:
             settings=ServerSettings(
                 default_pool=settings.pool,
                 max_body_bytes=settings.max_body_bytes,
-                name_retries=settings.config_file is not None,
             ),
             clock=self._clock,
             refused=self._requests.refused,
@@ -159,25 +158,29 @@ class Picker:
         Raises:
             ConfigError: the picker's configuration cannot be used; then nothing has changed.
         """
+        document = self._picker_config(manifests)
+        scheduler = configured.scheduler(document) if document is not None else builtin.default()
         families = self._families
         self._router.scheduler = observed_scheduler(
-            self._scheduler_of(manifests),
+            scheduler,
             lambda point, kind, name: families.plugin_duration_seconds.labels(point, kind, name).observe,
             time.perf_counter,
         )
+        # Who asks for several endpoints gets them named; our default's second one is for our own proxy's retries.
+        self.extproc.name_retries = document is not None
         pools = snapshot.pools(manifests)
         self._pools.adopt(pools)
         log.info("pools", **{key: len(pool) for key, pool in pools.items()})
 
-    def _scheduler_of(self, manifests: Manifests) -> Scheduler:
-        document = manifests.picker_config
-        if self._settings.config_file is not None:
-            document = load([self._settings.config_file]).picker_config
-            if document is None:
-                raise ConfigError(
-                    str(self._settings.config_file), "there is no EndpointPickerConfig in this file"
-                )
-        return configured.scheduler(document) if document is not None else builtin.default()
+    def _picker_config(self, manifests: Manifests) -> Document | None:
+        """Return the `EndpointPickerConfig` in force: that of `--config-file`, else the manifests', else none."""
+        file = self._settings.config_file
+        if file is None:
+            return manifests.picker_config
+        document = load([file]).picker_config
+        if document is None:
+            raise ConfigError(str(file), "there is no EndpointPickerConfig in this file")
+        return document
 
     async def _scrape(self, scraping: _Scraping) -> None:
         """Scrape the endpoints of the pools there are now, and no others."""

@@ -21,8 +21,6 @@ class Decision(msgspec.Struct, frozen=True):
     """Best first; the others are where the proxy retries, in order."""
     blocks: Sequence[int] = ()
     """Prefix block hashes of the prompt, as long as the index may still want them."""
-    matched_blocks: int = 0
-    """Leading blocks we believed cached on the picked endpoint."""
     matched_tokens: int = 0
     """Tokens of those blocks, at four bytes each."""
     candidates: tuple[Endpoint, ...] = ()

@@ -11,11 +11,7 @@ from enum import StrEnum
 class DropReason(StrEnum):
     """Values of the response header `x-llm-d-request-dropped-reason` (upstream names)."""
 
-    SATURATED = "rejected-saturated"
     NO_ENDPOINTS = "rejected-no-endpoints"
-    TTL_EXPIRED = "rejected-ttl-expired"
-    CANCELLED = "rejected-context-cancelled"
-    SHUTTING_DOWN = "rejected-shutting-down"
     # Ours; upstream sends no reason for these.
     BAD_REQUEST = "rejected-bad-request"
     TOO_LARGE = "rejected-too-large"
@@ -57,15 +53,6 @@ class NoEndpoints(Rejected):
     status = 503
     code = "ServiceUnavailable"
     reason = DropReason.NO_ENDPOINTS
-    retry_after_seconds = 1
-
-
-class ShuttingDown(Rejected):
-    """The picker is stopping and takes no new requests."""
-
-    status = 503
-    code = "ServiceUnavailable"
-    reason = DropReason.SHUTTING_DOWN
     retry_after_seconds = 1
 
 

@@ -41,7 +41,6 @@ class Request(msgspec.Struct, frozen=True):
     """What else must be equal for a cached prefix to be shared: model and cache salt."""
     body_bytes: int = 0
     fairness_id: str = ""
-    objective: str = ""
 
     @property
     def prompt_tokens(self) -> int:

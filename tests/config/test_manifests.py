@@ -20,7 +20,7 @@ def test_every_kind_is_read(written: Any) -> None:
     assert gateway.spec.listeners[0].port == 8080
     assert route.spec.rules[0].matches[0].path.value == "/v1"
     assert route.spec.rules[0].backend_refs[0].weight == 1
-    assert route.streamed is False
+    assert route.request_body == "Auto"
     assert (pool.fail_open, pool.spec.app_protocol) == (False, "http")
     one, two = manifests.endpoints
     assert (one.name, one.address, one.port, one.namespace) == ("one", "10.0.0.1", 8000, "default")

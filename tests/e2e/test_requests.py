@@ -137,11 +137,11 @@ async def test_control_headers_of_clients_neither_steer_nor_reach_the_server(tmp
                 assert 200 == response.status
 
 
-@pytest.mark.parametrize(("mode", "copies"), [("Streamed", 2), ("Buffered", 3)])
+@pytest.mark.parametrize(("mode", "copies"), [("Auto", 2), ("Streamed", 2), ("Buffered", 4)])
 async def test_a_body_of_20_mb_passes_and_copies_in_the_picker_are_few(
     tmp_path: Path, mode: str, copies: int
 ) -> None:
-    """Two copies in pieces; in one message three, for an instant, because gRPC copies the message once more."""
+    """Two copies in pieces, which is the default; in one message four for an instant, because gRPC copies it twice more."""
     flags = (
         "--speed", "1000000000", "--max-model-len", "8000000", "--num-gpu-blocks", "8000", "--block-size", "1000",
     )  # fmt: skip

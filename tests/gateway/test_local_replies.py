@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from igw.gateway.local_replies import DROPPED
+from igw.gateway.routes import STREAMED_FROM_BYTES
 
 
 async def test_a_request_without_a_route_costs_the_picker_nothing(
@@ -30,12 +32,34 @@ async def test_a_request_without_a_route_costs_the_picker_nothing(
 async def test_a_body_that_is_too_large_is_413(serve: Any, picker: Any, manifests: Any, gateway: Any) -> None:
     """The limit is the setting's; what fits passes."""
     server = await serve()
-    client = await gateway(manifests({"chat": [server.address]}), max_request_body_bytes=3_000_000)
+    annotations = {"igw.dev/request-body": "Buffered"}
+    objects = manifests({"chat": [server.address]}, annotations=annotations)
+    client = await gateway(objects, max_request_body_bytes=3_000_000)
     status, _, answer = await client.ask(body=b"x" * 2_990_000)
     assert (status, answer["length"]) == (200, 2_990_000)
     status, headers, answer = await client.ask(body=b"x" * 3_100_000)
     assert (status, answer["error"]["code"]) == (413, "request_too_large")
     assert headers[DROPPED] == "rejected-too-large"
+
+
+async def test_a_body_declared_large_is_streamed_by_itself_and_any_other_is_kept(
+    serve: Any, picker: Any, manifests: Any, gateway: Any
+) -> None:
+    """What Envoy would have to keep is limited, what passes in pieces is not."""
+    server = await serve()
+    client = await gateway(
+        manifests({"chat": [server.address]}), max_request_body_bytes=2 * STREAMED_FROM_BYTES
+    )
+    size = 3 * STREAMED_FROM_BYTES
+    status, _, answer = await client.ask(body=b"x" * size)
+    assert (status, answer["length"]) == (200, size)
+
+    async def undeclared() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x" * STREAMED_FROM_BYTES
+
+    async with client.session.post(client.url + "/v1/completions", data=undeclared()) as refused:
+        assert refused.status == 413
 
 
 async def test_a_streamed_body_may_be_larger(

@@ -31,7 +31,6 @@ class Learning:
             Request(Head("/", "POST", {}, pool="default/p"), prompt_bytes=PROMPT_BYTES),
             (A, B),
             blocks=BLOCKS,
-            matched_blocks=matched,
             matched_tokens=tokens_at(matched),
         )
         self.prefix.record(self.prefix.slot(A.hostport), BLOCKS)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from igw.errors import BadRequest
-from igw.parsing.body import first, read
+from igw.parsing.body import read
 from igw.prefix.hashing import block_hashes
 from igw.request import Head, Request
 
@@ -150,28 +150,17 @@ def test_a_post_without_a_body_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "fairness_id", "objective"),
+    ("headers", "fairness_id"),
     [
-        ({}, "", ""),
-        ({"x_gateway_inference_fairness_id": "old", "x_gateway_inference_objective": "o"}, "old", "o"),
-        ({"x_llm_d_inference_fairness_id": "new", "x_gateway_inference_fairness_id": "old"}, "new", ""),
-        ({"x_llm_d_inference_fairness_id": "", "x_gateway_inference_fairness_id": "old"}, "old", ""),
-        ({"x_llm_d_inference_objective": "new", "x_gateway_inference_objective": "old"}, "", "new"),
+        ({}, ""),
+        ({"x_gateway_inference_fairness_id": "old"}, "old"),
+        ({"x_llm_d_inference_fairness_id": "new", "x_gateway_inference_fairness_id": "old"}, "new"),
+        ({"x_llm_d_inference_fairness_id": "", "x_gateway_inference_fairness_id": "old"}, "old"),
     ],
 )
-def test_the_newer_header_wins_over_its_alias(
-    headers: dict[str, str], fairness_id: str, objective: str
-) -> None:
+def test_the_newer_header_wins_over_its_alias(headers: dict[str, str], fairness_id: str) -> None:
     """Both names of upstream are understood; an empty one counts as absent."""
-    request = read(head(**headers), b'{"model":"m","messages":[1]}')
-    assert (request.fairness_id, request.objective) == (fairness_id, objective)
-
-
-def test_the_first_header_that_is_there_counts() -> None:
-    """None of them is an empty string."""
-    assert first({"b": "2", "a": "1"}, ("a", "b")) == "1"
-    assert first({"b": "2"}, ("a", "b")) == "2"
-    assert first({}, ("a", "b")) == ""
+    assert read(head(**headers), b'{"model":"m","messages":[1]}').fairness_id == fairness_id
 
 
 def test_the_prompt_is_a_view_of_the_body() -> None:

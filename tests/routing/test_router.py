@@ -14,6 +14,7 @@ from igw.errors import NoEndpoints, Rejected
 from igw.outcomes.ledger import Ledger
 from igw.outcomes.outcome import End, Outcome
 from igw.parsing.body import read
+from igw.prefix.hashing import tokens_at
 from igw.prefix.index import PrefixIndex
 from igw.request import Head, Request
 from igw.routing.pools import Pools
@@ -65,7 +66,7 @@ async def test_a_decision_has_what_explains_and_settles_it() -> None:
         ("queue-scorer", "kv-cache-utilization-scorer", "prefix-cache-scorer", "active-request-scorer"), 4
     )
     assert len(decision.blocks) == 4
-    assert decision.matched_blocks == decision.matched_tokens == 0
+    assert decision.matched_tokens == 0
     assert decision.decided_at == 100.0
     columns = routing.pools.columns_of("")
     assert columns is not None
@@ -103,7 +104,7 @@ async def test_a_conversation_stays_where_its_prefix_is() -> None:
     first = await routing.router.route(chat("x" * 5000))
     second = await routing.router.route(chat("x" * 5000 + "y"))
     assert second.endpoint == first.endpoint
-    assert second.matched_blocks == len(first.blocks) == 19
+    assert second.matched_tokens == tokens_at(len(first.blocks)) == tokens_at(19)
     assert second.matched_tokens == 19 * 64
     routing.ledger.close(first.id, Outcome(End.COMPLETE, 200))
     routing.ledger.close(second.id, Outcome(End.COMPLETE, 200))
@@ -116,7 +117,7 @@ async def test_a_long_prompt_matches_by_tokens_not_by_blocks() -> None:
     half = await routing.router.route(chat("x" * 32_700))
     routing.ledger.close(half.id, Outcome(End.COMPLETE, 200))
     whole = await routing.router.route(chat("x" * 65_400))
-    assert (whole.matched_blocks, whole.matched_tokens) == (64 + 15, 31 * 256)
+    assert whole.matched_tokens == tokens_at(64 + 15) == 31 * 256
     assert whole.endpoint == half.endpoint
     assert len(whole.blocks) == 64 + 47
     assert max(whole.scores["prefix-cache-scorer"]) == pytest.approx(3 * 31 / 63)
@@ -142,7 +143,7 @@ async def test_a_subset_sees_its_own_prefixes() -> None:
     again = await routing.router.route(chat(text, subset=("10.0.0.2:8000", "10.0.0.3:8000")))
     assert again.candidates == (ENDPOINTS[1], ENDPOINTS[2])
     assert again.endpoint == ENDPOINTS[2]
-    assert again.matched_blocks == len(again.blocks)
+    assert again.matched_tokens == tokens_at(len(again.blocks))
     assert again.scores["prefix-cache-scorer"].tolist() == [0, 3]
 
 

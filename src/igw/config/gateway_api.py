@@ -17,7 +17,10 @@ BIND_ADDRESS = "igw.dev/bind-address"
 """Gateway annotation: the IP address its listeners bind; `127.0.0.1` unless set."""
 
 REQUEST_BODY = "igw.dev/request-body"
-"""HTTPRoute annotation: `Buffered` (default) or `Streamed`, how request bodies travel to the picker."""
+"""HTTPRoute annotation: how request bodies travel to the picker."""
+
+REQUEST_BODIES = ("Auto", "Buffered", "Streamed")
+"""Its values; the first is the default: streamed where a large `content-length` is declared, else buffered."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=253)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -251,6 +254,6 @@ class HTTPRoute(Object, frozen=True, kw_only=True):
     spec: RouteSpec
 
     @property
-    def streamed(self) -> bool:
-        """Whether request bodies travel to the picker in pieces (annotation `igw.dev/request-body`)."""
-        return self.metadata.annotations.get(REQUEST_BODY, "Buffered") == "Streamed"
+    def request_body(self) -> str:
+        """How request bodies travel to the picker: one of `REQUEST_BODIES`."""
+        return self.metadata.annotations.get(REQUEST_BODY, REQUEST_BODIES[0])

@@ -14,7 +14,7 @@ import msgspec
 from igw.config import references
 from igw.config.decode import decode, nearest
 from igw.config.documents import Document, read
-from igw.config.gateway_api import BIND_ADDRESS, REQUEST_BODY, Gateway, HTTPRoute, Object
+from igw.config.gateway_api import BIND_ADDRESS, REQUEST_BODIES, REQUEST_BODY, Gateway, HTTPRoute, Object
 from igw.config.inference import EndpointsFile, InferencePool, ListedEndpoint, WrittenEndpoint
 from igw.errors import ConfigError
 
@@ -182,12 +182,12 @@ def _gateway(document: Document) -> Gateway:
 def _route(document: Document) -> HTTPRoute:
     route = decode(document, HTTPRoute)
     _check_annotations(document, route, (REQUEST_BODY,))
-    mode = route.metadata.annotations.get(REQUEST_BODY, "Buffered")
-    if mode not in ("Buffered", "Streamed"):
+    mode = route.request_body
+    if mode not in REQUEST_BODIES:
         raise ConfigError(
             f"{document.source} $.metadata.annotations[{REQUEST_BODY}]",
             f"`{mode}` is not allowed here",
-            nearest(mode, ("Buffered", "Streamed")),
+            nearest(mode, REQUEST_BODIES),
         )
     references.check_rules(route, document.source)
     return route

@@ -191,4 +191,8 @@ def _answer_headers(rejected: Rejected) -> Iterable[tuple[str, str]]:
         yield "retry-after", str(rejected.retry_after_seconds)
 
 
-_REPLIES: dict[type[Any], Callable[[Any], Any]] = {s.SendPick: _pick, s.PassBody: _pass_body, s.Refuse: _refuse}
+_REPLIES: dict[type[Any], Callable[[Any], Any]] = {
+    s.SendPick: _pick,
+    s.PassBody: _pass_body,
+    s.Refuse: _refuse,
+}

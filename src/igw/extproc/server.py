@@ -37,8 +37,6 @@ class ServerSettings(msgspec.Struct, frozen=True):
     """`namespace/name` for gateways that name no pool; empty: the only one there is."""
     max_body_bytes: int = 64 << 20
     """Larger requests are answered 413 when their body passes through the picker in pieces."""
-    name_retries: bool = False
-    """Whether a gateway of others gets the ordered list of endpoints; ours always does."""
 
 
 class Exchange:
@@ -48,9 +46,7 @@ class Exchange:
         self._server = server
         self._pool = pool
         self._lean = lean
-        self._session = s.Session(
-            server.settings.max_body_bytes, name_retries=lean or server.settings.name_retries
-        )
+        self._session = s.Session(server.settings.max_body_bytes, name_retries=lean or server.name_retries)
         self._request: Request | None = None
         self._decision: Decision | None = None
         self._answered: s.Answered | None = None
@@ -58,14 +54,19 @@ class Exchange:
         self._first_byte_at: float | None = None
 
     async def run(self, stream: Any) -> None:
-        """Read until the proxy ends the exchange. Whatever happens, the reservation is settled or left to the access log."""
-        orderly = False
+        """Read until the proxy ends the exchange. Whatever happens, the reservation is settled or left to the access log.
+
+        A lean proxy that took the pick ends the exchange in order, and its access log tells the rest. One that resets it may never
+        have read the pick: its client left, and no record will name our decision.
+        """
+        told_by_access_log = False
         try:
             while await self._step(stream):
                 pass
-            orderly = True
+            told_by_access_log = self._lean and self._session.state is s.State.ROUTED
         finally:
-            self._leave(orderly=orderly)
+            if not told_by_access_log:
+                self._settle(End.ABORTED)
 
     async def _step(self, stream: Any) -> bool:
         """Read one message and do what it asks for; False at the end. Its own frame, so that no body outlives its step."""
@@ -106,16 +107,6 @@ class Exchange:
 
     async def _note_end(self, _stream: Any, effect: s.Ended) -> None:
         self._settle(End.COMPLETE, effect)
-
-    def _leave(self, *, orderly: bool) -> None:
-        """Settle what nobody else will.
-
-        A lean proxy that took the pick ends the exchange in order, and its access log tells the rest. One that resets it may never
-        have read the pick: its client left, and no record will name our decision.
-        """
-        if self._decision is None or (self._lean and orderly and self._session.state is s.State.ROUTED):
-            return
-        self._settle(End.ABORTED)
 
     def _settle(self, end: End, ended: s.Ended | None = None) -> None:
         if self._decision is None:
@@ -163,6 +154,8 @@ class ExtProc:
         self.route = route
         self.ledger = ledger
         self.settings = settings
+        self.name_retries = False
+        """Whether a gateway of others gets the ordered list of endpoints; ours always does."""
         self.clock = clock
         self.refused = refused
         self.decided_after = decided_after
@@ -179,7 +172,7 @@ class ExtProc:
         except asyncio.CancelledError:
             raise  # the proxy reset the exchange: its client left
         except Exception as error:
-            # One of three places that catch everything: a fault in one request stays in it. The proxy's failure mode decides.
+            # A fault in one request stays in it. The proxy's failure mode decides.
             log.exception("exchange_failed")
             await context.abort(grpc.StatusCode.INTERNAL, f"internal error: {type(error).__name__}")
 

@@ -112,7 +112,7 @@ class Decide(msgspec.Struct, frozen=True):
     """Route this request, then call `decided()` or `rejected()`."""
 
     head: Head
-    body: bytes
+    body: bytes | bytearray
 
 
 class Acknowledge(msgspec.Struct, frozen=True):
@@ -206,8 +206,7 @@ class Session:
         self._max_body_bytes = max_body_bytes
         self._modes = Modes()
         self._head: Head | None = None
-        self._chunks: list[bytes] = []
-        self._body_bytes = 0
+        self._body: bytes | bytearray = b""
         self._trailers = False
         self._pick_in = "request_headers"  # the part of the exchange whose reply will carry the pick
         self._response_bytes = 0
@@ -239,11 +238,15 @@ class Session:
 
     def _request_body(self, event: RequestBody) -> Sequence[Effect]:
         self._pick_in = "request_body"
-        self._chunks.append(event.data)
-        self._body_bytes += len(event.data)
+        if not self._body:
+            self._body = event.data  # all of it, where the proxy kept it until it was whole
+        elif isinstance(self._body, bytearray):
+            self._body += event.data
+        else:
+            self._body = bytearray(self._body) + event.data
         if event.subset is not None and self._head is not None:
             self._head = msgspec.structs.replace(self._head, subset=event.subset)
-        if self._body_bytes > self._max_body_bytes:
+        if len(self._body) > self._max_body_bytes:
             return self.rejected(self._too_large())
         # A buffered body comes in one message; `end` is not set on it when trailers follow.
         return self._decide() if event.end or not self._duplex else ()
@@ -258,10 +261,7 @@ class Session:
         if self._head is None:
             raise ProtocolError("no request headers")
         self.state = State.DECIDING
-        body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        # From here on the joined body is the only copy of ours; pieces are cut from it again.
-        self._chunks = [body]
-        return (Decide(self._head, body),)
+        return (Decide(self._head, self._body),)
 
     def decided(self, decision: Decision) -> Sequence[Effect]:
         """Take the pick and return the replies that carry it."""
@@ -271,7 +271,7 @@ class Session:
         remove = [name for name in self._head.headers if name in CONTROL_HEADERS]
         # Not every gateway understands the ordered list that protocol 004 allows; an original-destination cluster does not.
         destination = decision.destination if self._name_retries else decision.endpoint.hostport
-        body = memoryview(self._chunks.pop()) if self._chunks else memoryview(b"")
+        body, self._body = memoryview(self._body), b""
         if not self._duplex:
             return (SendPick(self._pick_in, decision, destination, remove),)
         effects: list[Effect] = [SendPick("request_headers", decision, destination, remove)]
@@ -284,7 +284,7 @@ class Session:
     def rejected(self, rejected: Rejected) -> Sequence[Effect]:
         """Take a refusal and return the answer to the client."""
         self.state = State.DONE
-        self._chunks.clear()
+        self._body = b""
         return (Refuse(rejected),)
 
     def _pieces(self, body: memoryview) -> list[Effect]:

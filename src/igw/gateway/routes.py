@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from igw.config.durations import seconds
@@ -22,6 +23,9 @@ from igw.gateway import filters
 from igw.gateway.clusters import pool_cluster
 from igw.gateway.settings import GatewaySettings
 from igw.gateway.xds import duration, typed
+
+STREAMED_FROM_BYTES = 1 << 20
+"""Bodies of at least this declared length pass through the picker in pieces: kept whole, each would cost several copies of itself."""
 
 
 def route_configuration(
@@ -47,8 +51,9 @@ def route_configuration(
                 "domains": [host],
                 "request_body_buffer_limit": settings.max_request_body_bytes,
                 "routes": [
-                    _route(match, route, rule, pools, settings)
+                    written
                     for match, route, rule in sorted(entries, key=lambda entry: precedence(entry[0]))
+                    for written in _routes(match, route, rule, pools, settings)
                 ],
             }
             for host, entries in hosts.items()
@@ -74,12 +79,30 @@ def precedence(match: RouteMatch) -> tuple[int, ...]:
     return rank, -length, match.method is None, -len(match.headers), -len(match.query_params)
 
 
+def _routes(
+    match: RouteMatch,
+    route: HTTPRoute,
+    rule: Rule,
+    pools: dict[str, InferencePool],
+    settings: GatewaySettings,
+) -> Iterator[dict[str, Any]]:
+    """Yield what becomes of requests that fit *match*: those with large bodies first, where the route leaves that to us."""
+    if route.request_body == "Auto":
+        large = _route(match, route, rule, pools, settings, streamed=True)
+        length = {"name": "content-length", "range_match": {"start": STREAMED_FROM_BYTES, "end": 2**62}}
+        large["match"]["headers"] = [*large["match"].get("headers", ()), length]
+        yield large
+    yield _route(match, route, rule, pools, settings, streamed=route.request_body == "Streamed")
+
+
 def _route(
     match: RouteMatch,
     route: HTTPRoute,
     rule: Rule,
     pools: dict[str, InferencePool],
     settings: GatewaySettings,
+    *,
+    streamed: bool,
 ) -> dict[str, Any]:
     changes = filters.header_changes(rule.filters)
     written: dict[str, Any] = {"name": f"{route.namespace}/{route.name}", "match": _match(match)}
@@ -89,20 +112,25 @@ def _route(
     if not backends:  # the Gateway API asks for 500; local_replies has the words
         written["direct_response"] = {"status": 500}
         return written
-    shares = [_share(backend, route, pools, settings) for backend in backends]
+    shares = [_share(backend, route, pools, settings, streamed=streamed) for backend in backends]
     written["route"] = {
         "weighted_clusters": {"clusters": shares},
-        **_limits(rule, retried=not route.streamed),
+        **_limits(rule, retried=not streamed),
     }
     return written
 
 
 def _share(
-    backend: BackendRef, route: HTTPRoute, pools: dict[str, InferencePool], settings: GatewaySettings
+    backend: BackendRef,
+    route: HTTPRoute,
+    pools: dict[str, InferencePool],
+    settings: GatewaySettings,
+    *,
+    streamed: bool,
 ) -> dict[str, Any]:
     pool = pools[f"{backend.namespace or route.namespace}/{backend.name}"]
     asked = filters.for_pool(
-        pool.key, settings.picker_of(pool.key), fail_open=pool.fail_open, streamed=route.streamed
+        pool.key, settings.picker_of(pool.key), fail_open=pool.fail_open, streamed=streamed
     )
     return {
         "name": pool_cluster(pool.key),
@@ -117,9 +145,10 @@ def _limits(rule: Rule, *, retried: bool) -> dict[str, Any]:
     A streamed body is not kept, so there is nothing to send again; and Envoy 1.40 sends it twice when trailers follow it and the route has
     a retry policy.
     """
-    limits: dict[str, Any] = {"timeout": duration(seconds(rule.timeouts.request or "0s"))}
-    if not retried:
-        return limits
+    request, one_try = seconds(rule.timeouts.request or "0s"), seconds(rule.timeouts.backend_request or "0s")
+    if not retried:  # the only try is the request
+        return {"timeout": duration(min(filter(None, (request, one_try)), default=0.0))}
+    limits: dict[str, Any] = {"timeout": duration(request)}
     retry: dict[str, Any] = {
         "retry_on": "connect-failure,refused-stream,reset-before-request",
         "num_retries": 2,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from igw.columns import Columns
 from igw.decision import Decision
 from igw.outcomes.outcome import End, Outcome
-from igw.prefix.hashing import BYTES_PER_TOKEN
+from igw.prefix.hashing import BYTES_PER_TOKEN, depth_at
 from igw.prefix.index import PrefixIndex
 
 _BELIEVED_TOKENS = 256
@@ -32,7 +32,7 @@ class Correction:
             return
         if outcome.end is End.FAILED or outcome.status >= 400 or served_by != picked:
             # It never computed this prompt: only what was matched before may be there.
-            self._prefix.forget(slot, decision.blocks[decision.matched_blocks :])
+            self._prefix.forget(slot, decision.blocks[depth_at(decision.matched_tokens) :])
         elif outcome.usage.cached_tokens is not None and decision.matched_tokens >= _BELIEVED_TOKENS:
             self._prefix.correct(slot, decision.matched_tokens, self._tokens_cached(decision, outcome))
         if served_by != picked and (other := self._prefix.slot_of(served_by)) is not None:

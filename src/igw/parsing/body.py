@@ -5,17 +5,11 @@ The prompt is not interpreted: its JSON text, as slices of the body, is what pre
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
 from igw.errors import BadRequest
 from igw.parsing.api import api_of
 from igw.request import Head, Request
-
-# The newer name wins; the older is an alias that upstream still accepts.
-FAIRNESS_HEADERS = ("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
-OBJECTIVE_HEADERS = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
 
 
 class Body(msgspec.Struct):
@@ -37,26 +31,20 @@ _NULL = memoryview(b"null")  # a Raw equals nothing, a view of it does
 _decode = msgspec.json.Decoder(Body).decode
 
 
-def first(headers: Mapping[str, str], names: tuple[str, ...]) -> str:
-    """Return the first of the headers *names* that is there, or an empty string."""
-    for name in names:
-        value = headers.get(name)
-        if value:
-            return value
-    return ""
-
-
-def read(head: Head, body: bytes) -> Request:
+def read(head: Head, body: bytes | bytearray) -> Request:
     """Return the request made of *head* and *body*.
 
     Raises:
         BadRequest: not JSON, nested too deeply to be read, a field of the wrong type, no `model`, or the API's main field is missing.
     """
-    fairness_id = first(head.headers, FAIRNESS_HEADERS)
-    objective = first(head.headers, OBJECTIVE_HEADERS)
+    # The newer name wins; the older is an alias that upstream still accepts.
+    headers = head.headers
+    fairness_id = headers.get("x-llm-d-inference-fairness-id") or headers.get(
+        "x-gateway-inference-fairness-id", ""
+    )
     api = api_of(head.path) if body or head.method == "POST" else None
     if api is None:
-        return Request(head, body_bytes=len(body), fairness_id=fairness_id, objective=objective)
+        return Request(head, body_bytes=len(body), fairness_id=fairness_id)
     try:
         fields = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -78,7 +66,6 @@ def read(head: Head, body: bytes) -> Request:
         seed=f"{fields.model}\0{fields.cache_salt or ''}".encode(),
         body_bytes=len(body),
         fairness_id=fairness_id,
-        objective=objective,
     )
 
 

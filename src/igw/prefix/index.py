@@ -110,7 +110,8 @@ class PrefixIndex:
                 new_tokens += tokens
                 holders[block] = holders.get(block, 0) | bit
         beliefs.held_tokens += new_tokens
-        self._trim(slot)
+        if beliefs.held_tokens > beliefs.capacity_tokens or len(held) > self._share:
+            self._trim(slot)
 
     def forget(self, slot: int, blocks: Sequence[int] | None = None) -> None:
         """Stop believing that *slot* holds *blocks*; without *blocks*, that it holds anything (it restarted, say)."""

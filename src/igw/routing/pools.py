@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from igw.errors import NoEndpoints
 from igw.outcomes.ledger import Ledger
 from igw.prefix.index import PrefixIndex
 from igw.request import Head
+
+Rows: TypeAlias = slice | NDArray[np.intp]
+"""Which rows of a pool's columns: all of them without a copy, or some by their numbers."""
 
 
 class Pools:
@@ -48,15 +52,32 @@ class Pools:
         """Return the columns of the pool *key*; of the only pool when the gateway named none."""
         return self._columns.get(key) if key else self._only
 
+    def serving(self, head: Head) -> Columns:
+        """Return the columns of the pool that *head* is for.
+
+        Raises:
+            NoEndpoints: there is no such pool.
+        """
+        columns = self._columns.get(head.pool) if head.pool else self._only
+        if columns is None:
+            named = (
+                f"no pool {head.pool!r} here"
+                if head.pool
+                else "the gateway named no pool and there is not exactly one"
+            )
+            raise NoEndpoints(named)
+        return columns
+
     def all(self) -> Iterable[Columns]:
         """Return the columns of every pool."""
         return self._columns.values()
 
 
-def candidates(columns: Columns, head: Head) -> tuple[Endpoint, ...]:
-    """Return the endpoints that may serve a request: the gateway's subset, without those that refuse connections.
+def candidates(columns: Columns, head: Head) -> tuple[tuple[Endpoint, ...], Rows]:
+    """Return the endpoints that may serve a request, and their rows in the pool's columns.
 
-    When all of them seem to refuse, all are candidates: an engine whose metrics page is broken may still serve.
+    They are the gateway's subset, without those that refuse connections. When all of them seem to refuse, all are candidates: an engine
+    whose metrics page is broken may still serve.
 
     Raises:
         NoEndpoints: nothing is left.
@@ -67,14 +88,10 @@ def candidates(columns: Columns, head: Head) -> tuple[Endpoint, ...]:
         endpoints = tuple(e for e in endpoints if e.hostport in allowed or e.address in allowed)
     if not endpoints:
         raise NoEndpoints(f"pool {columns.pool.key} has no endpoint that may serve this request")
+    row = columns.row
     if columns.any_failing:
-        row, failing = columns.row, columns.failing
+        failing = columns.failing
         endpoints = tuple(e for e in endpoints if not failing[row[e.hostport]]) or endpoints
-    return endpoints
-
-
-def rows_of(columns: Columns, endpoints: tuple[Endpoint, ...]) -> NDArray[np.intp] | None:
-    """Return the rows of *endpoints*, or None when they are the whole pool, so that columns need no copy."""
     if endpoints is columns.pool.endpoints:
-        return None
-    return np.array([columns.row[endpoint.hostport] for endpoint in endpoints], dtype=np.intp)
+        return endpoints, slice(None)
+    return endpoints, np.array([row[endpoint.hostport] for endpoint in endpoints], dtype=np.intp)

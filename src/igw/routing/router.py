@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -11,13 +12,12 @@ import msgspec
 from igw.columns import Columns
 from igw.decision import Decision
 from igw.endpoint import Endpoint
-from igw.errors import NoEndpoints
 from igw.facts import Facts
 from igw.outcomes.ledger import Ledger
-from igw.prefix.hashing import TOKENS, block_hashes, depth_at, tokens_at
+from igw.prefix.hashing import TOKENS, block_hashes
 from igw.prefix.index import PrefixIndex
 from igw.request import Request
-from igw.routing.pools import Pools, candidates, rows_of
+from igw.routing.pools import Pools, Rows, candidates
 from igw.scheduling.scheduler import Choice
 
 
@@ -45,7 +45,8 @@ class Router:
         self._prefix = prefix
         self._ledger = ledger
         self._clock = clock
-        self._ids = itertools.count(1)
+        # Not from 1: a picker that comes back must not take the ends of the last one's requests for those of its own.
+        self._ids = itertools.count(random.getrandbits(48))
 
     async def route(self, request: Request) -> Decision:
         """Return where *request* goes; from then on its load is reserved there.
@@ -53,61 +54,36 @@ class Router:
         Raises:
             Rejected: it goes nowhere.
         """
-        columns = self._columns(request)
-        endpoints = candidates(columns, request.head)
-        facts = self._gather(request, columns, endpoints)
+        columns = self._pools.serving(request.head)
+        endpoints, rows = candidates(columns, request.head)
+        facts = self._gather(request, columns, rows)
         # No await from here to the end of the reservation: the next pick must see this one.
         choice = self.scheduler.pick(request, facts)
         return self._reserve(request, columns, endpoints, facts, choice)
 
-    def _columns(self, request: Request) -> Columns:
-        columns = self._pools.columns_of(request.head.pool)
-        if columns is None:
-            named = (
-                f"no pool {request.head.pool!r} here"
-                if request.head.pool
-                else "the gateway named no pool and there is not exactly one"
-            )
-            raise NoEndpoints(named)
-        return columns
-
-    def _gather(self, request: Request, columns: Columns, endpoints: tuple[Endpoint, ...]) -> Facts:
+    def _gather(self, request: Request, columns: Columns, rows: Rows) -> Facts:
         blocks = block_hashes(request.seed, request.prompt)
-        depths, prefix_tokens = self._prefix.match(blocks), tokens_at(len(blocks))
-        rows = rows_of(columns, endpoints)
-        if rows is None:
-            return Facts(
-                waiting=columns.waiting,
-                running=columns.running,
-                kv_usage=columns.kv_usage,
-                inflight=columns.inflight,
-                matched_tokens=TOKENS[depths[columns.slots]],
-                blocks=blocks,
-                prefix_tokens=prefix_tokens,
-            )
         return Facts(
             waiting=columns.waiting[rows],
             running=columns.running[rows],
             kv_usage=columns.kv_usage[rows],
             inflight=columns.inflight[rows],
-            matched_tokens=TOKENS[depths[columns.slots[rows]]],
+            matched_tokens=TOKENS[self._prefix.match(blocks)[columns.slots[rows]]],
             blocks=blocks,
-            prefix_tokens=prefix_tokens,
+            prefix_tokens=int(TOKENS[len(blocks)]),
         )
 
     def _reserve(
         self, request: Request, columns: Columns, endpoints: Sequence[Endpoint], facts: Facts, choice: Choice
     ) -> Decision:
         picked = tuple(endpoints[index] for index in choice.picked)
-        matched_tokens = int(facts.matched_tokens[choice.picked[0]])
         decision = Decision(
             id=next(self._ids),
             # Without its prompt: the body must not live as long as the answer.
             request=msgspec.structs.replace(request, prompt=()),
             endpoints=picked,
             blocks=facts.blocks,
-            matched_blocks=depth_at(matched_tokens),
-            matched_tokens=matched_tokens,
+            matched_tokens=int(facts.matched_tokens[choice.picked[0]]),
             candidates=tuple(endpoints),
             scores=choice.scores,
             decided_at=self._clock(),

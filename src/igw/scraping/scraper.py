@@ -83,7 +83,7 @@ class Scraper:
                 async with session.get(url) as response:
                     response.raise_for_status()
                     report = read(await response.read())
-            # One of three places that catch everything: an endpoint's page, however broken, must not end the scraping of others.
+            # An endpoint's page, however broken, must not end the scraping of others.
             except Exception as error:
                 misses += 1
                 self._failed += 1

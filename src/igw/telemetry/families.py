@@ -101,7 +101,7 @@ class Families:
             "From the request's headers to its pick, waiting for its body included.", _PROCESSING,
         )  # fmt: skip
         self.prefix_indexer_hit_ratio = histogram(
-            "llm_d_epp_prefix_indexer_hit_ratio", "Share of a prompt's blocks believed cached where it was sent.",
+            "llm_d_epp_prefix_indexer_hit_ratio", "Share of a prompt's tokens believed cached where it was sent.",
             _RATIO, ("plugin_name", "plugin_type"),
         )  # fmt: skip
         self.reservations_expired_total = counter(
