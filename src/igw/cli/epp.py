@@ -30,10 +30,14 @@ def epp(  # noqa: PLR0913, PLR0917 - one parameter per flag
     pool_name: Annotated[str, typer.Option(help="The pool of gateways that name none.")] = "",
     pool_namespace: Annotated[str, typer.Option(envvar="NAMESPACE", help="Its namespace.")] = "default",
     bind_address: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    grpc_port: Annotated[int, typer.Option(help="ext_proc and access logs; 0 takes a free port.")] = 9002,
-    grpc_health_port: Annotated[int, typer.Option(help="gRPC health; 0 takes a free port.")] = 9003,
+    grpc_port: Annotated[
+        int, typer.Option(help="ext_proc and access logs; 0 takes a free port.", min=0, max=65535)
+    ] = 9002,
+    grpc_health_port: Annotated[
+        int, typer.Option(help="gRPC health; 0 takes a free port.", min=0, max=65535)
+    ] = 9003,
     metrics_port: Annotated[
-        int, typer.Option(help="Prometheus metrics over HTTP; 0 takes a free port.")
+        int, typer.Option(help="Prometheus metrics over HTTP; 0 takes a free port.", min=0, max=65535)
     ] = 9090,
     refresh_metrics_interval: Annotated[
         float,

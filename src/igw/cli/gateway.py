@@ -38,7 +38,7 @@ def gateway(  # noqa: PLR0913, PLR0917 - one parameter per flag
         ),
     ] = True,
     admin_port: Annotated[
-        int, typer.Option(help="Envoy's admin interface on 127.0.0.1; 0 takes a free port.")
+        int, typer.Option(help="Envoy's admin interface on 127.0.0.1; 0 takes a free port.", min=0, max=65535)
     ] = 0,
     concurrency: Annotated[int, typer.Option(help="Envoy's worker threads.", min=1)] = 1,
     max_request_body_bytes: Annotated[
