@@ -6,11 +6,14 @@ python -m benchmarks [picks] [bodies] [proxy]
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # gRPC would remark on every child process
 
 import uvloop
 from rich.console import Console

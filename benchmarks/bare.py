@@ -8,8 +8,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import sys
 from typing import Any
+
+os.environ.setdefault(
+    "GRPC_EXPERIMENTS", "-event_engine_listener"
+)  # as `igw epp` does, or it would be no floor
 
 import grpc
 import uvloop

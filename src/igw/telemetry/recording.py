@@ -7,7 +7,9 @@ of a request's work in the picker; its text format and registry are used unchang
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Generic, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
@@ -44,24 +46,43 @@ class Tally:
         self.total += value
 
 
-class Counter(Collector):
-    """A family of counters, one per combination of label values; without labels it is its only series."""
+Series = TypeVar("Series", Count, Tally)
 
-    def __init__(self, name: str, text: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
+
+class _Family(Collector, Generic[Series]):
+    """Series by label values, in the order of the family's labels; made by *make* when first asked for."""
+
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        labels: Sequence[str],
+        make: Callable[[], Series],
+        registry: CollectorRegistry,
+    ) -> None:
         self._name, self._text, self._labels = name, text, tuple(labels)
-        self._series: dict[tuple[str, ...], Count] = {}
-        if not labels:
-            self.inc = self.labels().inc
+        self._make: Callable[[], Series] = make
+        self._series: dict[tuple[str, ...], Series] = {}
         registry.register(self)
 
-    def labels(self, *values: object) -> Count:
+    def labels(self, *values: object) -> Series:
         """Return the series with these label values."""
         key = tuple(map(str, values))
         series = self._series.get(key)
         if series is None:
-            _check(self._name, self._labels, key)
-            series = self._series[key] = Count()
+            if len(key) != len(self._labels):
+                raise ValueError(f"{self._name} has the labels {self._labels}, but was given {key}")
+            series = self._series[key] = self._make()
         return series
+
+
+class Counter(_Family[Count]):
+    """A family of counters; without labels it is its only series."""
+
+    def __init__(self, name: str, text: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
+        super().__init__(name, text, labels, Count, registry)
+        if not labels:
+            self.inc = self.labels().inc
 
     def collect(self) -> Iterable[Metric]:
         """Yield the family as it is now."""
@@ -71,8 +92,8 @@ class Counter(Collector):
         yield family
 
 
-class Histogram(Collector):
-    """A family of histograms, one per combination of label values; without labels it is its only series."""
+class Histogram(_Family[Tally]):
+    """A family of histograms; without labels it is its only series."""
 
     def __init__(
         self,
@@ -82,22 +103,11 @@ class Histogram(Collector):
         bounds: Sequence[float],
         registry: CollectorRegistry,
     ) -> None:
-        self._name, self._text, self._labels = name, text, tuple(labels)
-        self._bounds = tuple(float(bound) for bound in bounds)
-        self._names = [*map(floatToGoString, self._bounds), "+Inf"]
-        self._series: dict[tuple[str, ...], Tally] = {}
+        finite = tuple(map(float, bounds))
+        self._names = [*map(floatToGoString, finite), "+Inf"]
+        super().__init__(name, text, labels, partial(Tally, finite), registry)
         if not labels:
             self.observe = self.labels().observe
-        registry.register(self)
-
-    def labels(self, *values: object) -> Tally:
-        """Return the series with these label values."""
-        key = tuple(map(str, values))
-        series = self._series.get(key)
-        if series is None:
-            _check(self._name, self._labels, key)
-            series = self._series[key] = Tally(self._bounds)
-        return series
 
     def collect(self) -> Iterable[Metric]:
         """Yield the family as it is now."""
@@ -109,8 +119,3 @@ class Histogram(Collector):
                 buckets.append((name, float(sofar)))
             family.add_metric(key, buckets, series.total)
         yield family
-
-
-def _check(name: str, labels: tuple[str, ...], values: tuple[str, ...]) -> None:
-    if len(labels) != len(values):
-        raise ValueError(f"{name} has the labels {labels}, but was given {values}")
