@@ -59,7 +59,7 @@ def epp(  # noqa: PLR0913, PLR0917 - one parameter per flag
 
     Example: igw epp -f examples/quickstart --grpc-port 9002
     """
-    # gRPC's newer listener hands every message from its own threads to ours; with it a request costs half as much again.
+    # gRPC's newer listener hands every message over between threads once more (docs/decisions/0009).
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
     import uvloop
 
