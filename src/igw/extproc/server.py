@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -169,10 +168,8 @@ class ExtProc:
         except s.ProtocolError as error:
             log.warning("exchange_out_of_order", error=str(error))
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
-        except asyncio.CancelledError:
-            raise  # the proxy reset the exchange: its client left
         except Exception as error:
-            # A fault in one request stays in it. The proxy's failure mode decides.
+            # A fault in one request stays in it; the proxy's failure mode decides. A reset by the proxy is a cancellation, not a fault.
             log.exception("exchange_failed")
             await context.abort(grpc.StatusCode.INTERNAL, f"internal error: {type(error).__name__}")
 

@@ -148,7 +148,6 @@ def _limits(rule: Rule, *, retried: bool) -> dict[str, Any]:
     request, one_try = seconds(rule.timeouts.request or "0s"), seconds(rule.timeouts.backend_request or "0s")
     if not retried:  # the only try is the request
         return {"timeout": duration(min(filter(None, (request, one_try)), default=0.0))}
-    limits: dict[str, Any] = {"timeout": duration(request)}
     retry: dict[str, Any] = {
         "retry_on": "connect-failure,refused-stream,reset-before-request",
         "num_retries": 2,
@@ -163,9 +162,9 @@ def _limits(rule: Rule, *, retried: bool) -> dict[str, Any]:
         # the next server is another one: there is nothing to wait for
         "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.010s"},
     }
-    if rule.timeouts.backend_request is not None and seconds(rule.timeouts.backend_request):
-        retry["per_try_timeout"] = duration(seconds(rule.timeouts.backend_request))
-    return {**limits, "retry_policy": retry}
+    if one_try:
+        retry["per_try_timeout"] = duration(one_try)
+    return {"timeout": duration(request), "retry_policy": retry}
 
 
 def _match(match: RouteMatch) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class Pools:
         self._prefix = prefix
         self._ledger = ledger
         self._columns: dict[str, Columns] = {}
-        self._only: Columns | None = None
+        self._named: dict[str, Columns] = {}  # as gateways name them: the only pool needs no name
 
     def adopt(self, pools: Mapping[str, Pool]) -> None:
         """Serve exactly *pools* from now on. What is known of endpoints that stay is kept."""
@@ -37,7 +37,9 @@ class Pools:
         after = {endpoint.hostport for pool in pools.values() for endpoint in pool.endpoints}
         for hostport in before - after:
             self._prefix.remove(hostport)
-        self._only = next(iter(self._columns.values())) if len(self._columns) == 1 else None
+        self._named = dict(self._columns)
+        if len(self._columns) == 1:
+            (self._named[""],) = self._columns.values()
 
     def _adopted(self, key: str, pool: Pool) -> Columns:
         columns = self._columns.get(key)
@@ -50,7 +52,7 @@ class Pools:
 
     def columns_of(self, key: str) -> Columns | None:
         """Return the columns of the pool *key*; of the only pool when the gateway named none."""
-        return self._columns.get(key) if key else self._only
+        return self._named.get(key)
 
     def serving(self, head: Head) -> Columns:
         """Return the columns of the pool that *head* is for.
@@ -58,7 +60,7 @@ class Pools:
         Raises:
             NoEndpoints: there is no such pool.
         """
-        columns = self._columns.get(head.pool) if head.pool else self._only
+        columns = self._named.get(head.pool)
         if columns is None:
             named = (
                 f"no pool {head.pool!r} here"

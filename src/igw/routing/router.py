@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -74,7 +74,12 @@ class Router:
         )
 
     def _reserve(
-        self, request: Request, columns: Columns, endpoints: Sequence[Endpoint], facts: Facts, choice: Choice
+        self,
+        request: Request,
+        columns: Columns,
+        endpoints: tuple[Endpoint, ...],
+        facts: Facts,
+        choice: Choice,
     ) -> Decision:
         picked = tuple(endpoints[index] for index in choice.picked)
         decision = Decision(
@@ -84,7 +89,7 @@ class Router:
             endpoints=picked,
             blocks=facts.blocks,
             matched_tokens=int(facts.matched_tokens[choice.picked[0]]),
-            candidates=tuple(endpoints),
+            candidates=endpoints,
             scores=choice.scores,
             decided_at=self._clock(),
         )
