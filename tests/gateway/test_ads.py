@@ -64,6 +64,8 @@ class Envoy:
         self.has: dict[str, set[str]] = {}
         self.diary: list[tuple[str, list[str]]] = []
         self.refuse: str | None = None
+        self.mute = False
+        self.muted = asyncio.Event()
 
     async def run(self) -> None:
         """Subscribe as Envoy does, and answer until the server hangs up."""
@@ -71,6 +73,9 @@ class Envoy:
         for request in last.values():
             await self.call.write(request)
         while (response := await self.call.read()) is not grpc.aio.EOF:
+            if self.mute:
+                self.muted.set()
+                continue
             kind = response.type_url
             names = [self._name(kind, item) for item in response.resources]
             self.diary.append((kind, names))
@@ -182,6 +187,20 @@ async def test_an_envoy_that_connects_later_or_again_gets_the_present_state(serv
         assert first.has[ROUTES] == {"web"}
     async with connected(server) as second:
         await apply(server, snapshot({"a": [1, 2]}, {"web": "a"}))
+        assert second.has == {CLUSTER: {"a"}, ENDPOINTS: {"a"}, LISTENER: {"web"}, ROUTES: {"web"}}
+
+
+async def test_applying_waits_for_an_envoy_that_takes_the_place_of_one_that_leaves_meanwhile(
+    server: AdsServer,
+) -> None:
+    """The one that leaves had taken the routes already; the one that comes must take them, too."""
+    async with connected(server) as first:
+        await apply(server, snapshot({"a": [1]}, {"web": "a"}))
+        first.mute = True
+        applying = asyncio.create_task(apply(server, snapshot({"a": [1, 2]}, {"web": "a"})))
+        await first.muted.wait()
+    async with connected(server) as second:
+        await applying
         assert second.has == {CLUSTER: {"a"}, ENDPOINTS: {"a"}, LISTENER: {"web"}, ROUTES: {"web"}}
 
 
