@@ -31,7 +31,7 @@ bench: setup ## the benchmarks: a table and build/bench.json
 	@$(BIN)/python -m benchmarks
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --extra local --group dev --generate-hashes --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra local --extra lab --group dev --generate-hashes --universal --python-version 3.11 \
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.lock
 
 clean: ## remove everything the targets made

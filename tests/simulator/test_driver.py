@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from igw.simulator.calibration import StepTime
 from igw.simulator.driver import MAX_CATCH_UP_SECONDS, Driver, Inbox
-from igw.simulator.engine import Engine, EngineConfig
-from igw.simulator.metrics import Histograms
-from igw.simulator.sequence import Emission, Sequence
+from igw.simulator.engine.engine import Engine, EngineConfig
+from igw.simulator.engine.sequence import Emission, Sequence
+from igw.simulator.hardware.calibration import StepTime
+from igw.simulator.metrics.vllm import Histograms
 
 SEQUENCE = Sequence("a", prompt_tokens=10, output_tokens=100)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from igw.simulator.engine import Engine
-from igw.simulator.metrics import Histograms
-from igw.simulator.sequence import Emission, Sequence
+from igw.simulator.engine.engine import Engine
+from igw.simulator.engine.sequence import Emission, Sequence
+from igw.simulator.metrics.vllm import Histograms
 
 MAX_CATCH_UP_SECONDS = 0.25
 """A driver further behind its schedule than this gives up the difference instead of bursting."""

@@ -13,8 +13,8 @@ import msgspec
 import yaml
 
 from igw.errors import ConfigError
-from igw.simulator.calibration import StepTime, kv_capacity_tokens
-from igw.simulator.engine import EngineConfig
+from igw.simulator.engine.engine import EngineConfig
+from igw.simulator.hardware.calibration import StepTime, kv_capacity_tokens
 from igw.simulator.server import ServerConfig
 
 API_VERSION = "igw.dev/v1alpha1"

@@ -16,16 +16,16 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from igw.simulator import answers
-from igw.simulator.answers import Choice, Chunks, Head
-from igw.simulator.blocks import block_hashes
-from igw.simulator.calibration import FRONTEND_SECONDS
 from igw.simulator.driver import Driver, Inbox
-from igw.simulator.engine import Engine, EngineConfig
+from igw.simulator.engine.blocks import block_hashes
+from igw.simulator.engine.engine import Engine, EngineConfig
+from igw.simulator.engine.sequence import Emission, FinishReason, Sequence
 from igw.simulator.faults import Faults
-from igw.simulator.metrics import Histograms, Page
-from igw.simulator.requests import ApiError, Call, read_chat, read_completion
-from igw.simulator.sequence import Emission, FinishReason, Sequence
+from igw.simulator.hardware.calibration import FRONTEND_SECONDS
+from igw.simulator.http import answers
+from igw.simulator.http.answers import Choice, Chunks, Head
+from igw.simulator.http.requests import ApiError, Call, read_chat, read_completion
+from igw.simulator.metrics.vllm import Histograms, Page
 from igw.simulator.text import answer, cut_at_stop, natural_length, tokenize
 
 MAX_BODY_BYTES = 256 * 1024 * 1024

@@ -6,7 +6,7 @@ from array import array
 
 import pytest
 
-from igw.simulator.blocks import KvBlocks, block_hashes
+from igw.simulator.engine.blocks import KvBlocks, block_hashes
 
 
 def hold(blocks: KvBlocks, names: list[int]) -> list[int | None]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from igw.simulator.answers import FINGERPRINT, Choice, Chunks, Head, models, usage_chunk, whole
-from igw.simulator.sequence import Emission, Sequence
+from igw.simulator.engine.sequence import Emission, Sequence
+from igw.simulator.http.answers import FINGERPRINT, Choice, Chunks, Head, models, usage_chunk, whole
 
 CHAT = Head(chat=True, id="chatcmpl-1", model="m", created=17, block_size=16)
 TEXT = Head(chat=False, id="cmpl-1", model="m", created=17, block_size=16)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igw.simulator.calibration import ENGINE_OVERHEAD_MS, StepTime, kv_capacity_tokens
-from igw.simulator.engine import Engine, EngineConfig
-from igw.simulator.sequence import Sequence
+from igw.simulator.engine.engine import Engine, EngineConfig
+from igw.simulator.engine.sequence import Sequence
+from igw.simulator.hardware.calibration import ENGINE_OVERHEAD_MS, StepTime, kv_capacity_tokens
 
 MEASURED = Path(__file__).parent / "data" / "vllm_qwen3_32b_tp2_h100.csv"
 LLAMA = StepTime.load("llama-3.1-8b", tp=1)

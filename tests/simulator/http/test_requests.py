@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from igw.simulator.requests import ApiError, Call, read_chat, read_completion
+from igw.simulator.http.requests import ApiError, Call, read_chat, read_completion
 from igw.simulator.text import render_chat, tokenize
 
 HELLO = [{"role": "user", "content": "hello"}]

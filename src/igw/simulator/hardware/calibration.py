@@ -134,5 +134,5 @@ def kv_capacity_tokens(model: str, tp: int) -> int:
 
 
 def _rows(name: str) -> Iterator[dict[str, str]]:
-    with (files("igw.simulator") / "data" / name).open(encoding="utf-8") as file:
+    with (files("igw.simulator.hardware") / "data" / name).open(encoding="utf-8") as file:
         yield from csv.DictReader(file)

@@ -8,10 +8,10 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from igw.simulator.calibration import StepTime
-from igw.simulator.engine import Engine, EngineConfig
-from igw.simulator.metrics import Histogram, Histograms, Page, length_buckets
-from igw.simulator.sequence import Emission, Sequence
+from igw.simulator.engine.engine import Engine, EngineConfig
+from igw.simulator.engine.sequence import Emission, Sequence
+from igw.simulator.hardware.calibration import StepTime
+from igw.simulator.metrics.vllm import Histogram, Histograms, Page, length_buckets
 
 RECORDED = Path(__file__).parent / "data" / "vllm-0.32.0-metrics.txt"
 CONFIG = EngineConfig(StepTime.load(), 1000, max_model_len=8192)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from igw.simulator.sequence import Emission, Sequence
+from igw.simulator.engine.sequence import Emission, Sequence
 
 VERSION = "0.32.0"
 """The vLLM release whose answers these are."""

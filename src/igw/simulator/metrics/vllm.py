@@ -8,8 +8,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from igw.simulator.engine import EngineConfig, Statistics
-from igw.simulator.sequence import Emission
+from igw.simulator.engine.engine import EngineConfig, Statistics
+from igw.simulator.engine.sequence import Emission
 
 TTFT_BUCKETS: tuple[float, ...] = (
     0.001,

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from igw.simulator.blocks import block_hashes
-from igw.simulator.calibration import StepTime
-from igw.simulator.engine import Engine, EngineConfig
-from igw.simulator.sequence import Emission, Sequence, Step
+from igw.simulator.engine.blocks import block_hashes
+from igw.simulator.engine.engine import Engine, EngineConfig
+from igw.simulator.engine.sequence import Emission, Sequence, Step
+from igw.simulator.hardware.calibration import StepTime
 
 STEP_TIME = StepTime.load()
 Submission: TypeAlias = tuple[str, list[int], int]

@@ -9,9 +9,9 @@ from collections import deque
 
 import msgspec
 
-from igw.simulator.blocks import KvBlocks
-from igw.simulator.calibration import StepTime
-from igw.simulator.sequence import Emission, Progress, Sequence, Step
+from igw.simulator.engine.blocks import KvBlocks
+from igw.simulator.engine.sequence import Emission, Progress, Sequence, Step
+from igw.simulator.hardware.calibration import StepTime
 
 
 class EngineConfig(msgspec.Struct, frozen=True):
