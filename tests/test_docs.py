@@ -6,6 +6,7 @@ import re
 import shutil
 import tomllib
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -181,11 +182,11 @@ def test_every_room_is_in_the_house() -> None:
 
 
 def test_every_dependency_has_a_reason() -> None:
-    """At run time, for local use, to develop."""
+    """At run time, for every extra, to develop."""
     project = PYPROJECT["project"]
     wanted: Iterable[str] = (
         *project["dependencies"],
-        *project["optional-dependencies"]["local"],
+        *chain.from_iterable(project["optional-dependencies"].values()),
         *PYPROJECT["dependency-groups"]["dev"],
     )
     names = {re.split(r"[\[<>=]", requirement)[0] for requirement in wanted}
