@@ -25,6 +25,7 @@ class Columns:
         self.running: Column = np.zeros(0)
         self.kv_usage: Column = np.zeros(0)
         self.inflight: Column = np.zeros(0)
+        self.inflight_tokens: Column = np.zeros(0)
         self.reported = np.zeros(0, dtype=bool)
         """Whether the engine has said anything since it was last (re)started, as far as we know."""
         self.failing = np.zeros(0, dtype=bool)
@@ -42,7 +43,7 @@ class Columns:
         gone = [endpoint for endpoint in self.pool.endpoints if endpoint.hostport not in rows]
         kept = [(row, old_rows[where]) for where, row in rows.items() if where in old_rows]
         to, source = [new for new, _ in kept], [old for _, old in kept]
-        for name in ("waiting", "running", "kv_usage", "inflight", "reported", "failing"):
+        for name in ("waiting", "running", "kv_usage", "inflight", "inflight_tokens", "reported", "failing"):
             old = getattr(self, name)
             new = np.zeros(len(rows), dtype=old.dtype)
             new[to] = old[source]

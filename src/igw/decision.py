@@ -35,6 +35,11 @@ class Decision(msgspec.Struct, frozen=True):
         return self.endpoints[0]
 
     @property
+    def uncached_tokens(self) -> int:
+        """Prompt tokens that the picked endpoint is believed to have to compute."""
+        return max(0, self.request.prompt_tokens - self.matched_tokens)
+
+    @property
     def destination(self) -> str:
         """Value of `x-gateway-destination-endpoint`: `ip:port[,ip:port...]` (protocol 004)."""
         return ",".join([endpoint.hostport for endpoint in self.endpoints])

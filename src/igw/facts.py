@@ -12,8 +12,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from igw.endpoint import Endpoint
+
 Column: TypeAlias = NDArray[np.float64]
 """Shape: [candidates]. Always finite: an unknown entry holds the mean of the known ones, because unknown is not idle."""
+
+
+_NONE: Column = np.zeros(0)
+_NONE.flags.writeable = False
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -33,3 +39,7 @@ class Facts(msgspec.Struct, frozen=True):
     """Chained hashes of the prompt's full blocks, which grow with depth: count tokens, not blocks."""
     prefix_tokens: int = 0
     """Tokens of all *blocks*, at four bytes each: the most that can match."""
+    inflight_tokens: Column = _NONE
+    """Prompt tokens of the requests in flight that were believed uncached when they were sent (upstream's `InFlightLoad`)."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """The candidates themselves, for plugins that look at labels or go by identity."""

@@ -43,6 +43,23 @@ def test_a_reservation_counts_until_it_is_closed() -> None:
     assert told == [("a", second, COMPLETE), ("b", second, COMPLETE)]
 
 
+def test_tokens_in_flight_are_those_believed_uncached() -> None:
+    """They are given back with the request, and counted again with it."""
+    ledger = Ledger(60)
+    columns = Columns(pool(0, 1), lambda _: 0)
+    request = Request(Head("/", "POST", {}), prompt_bytes=4000)
+    ledger.open(Decision(1, request, (ENDPOINTS[0],), matched_tokens=600), columns)
+    ledger.open(Decision(2, request, (ENDPOINTS[0],), matched_tokens=1024), columns)
+    ledger.open(Decision(3, request, (ENDPOINTS[1],)), columns)
+    assert columns.inflight_tokens.tolist() == [400, 1000]
+    columns.adopt(pool(1, 0))
+    ledger.recount(columns)
+    assert columns.inflight_tokens.tolist() == [1000, 400]
+    ledger.close(3, COMPLETE)
+    ledger.close(2, COMPLETE)
+    assert columns.inflight_tokens.tolist() == [0, 400]
+
+
 def test_a_second_end_is_no_end() -> None:
     """The access log may repeat itself, and both modes may tell: the first counts."""
     told: list[Outcome] = []

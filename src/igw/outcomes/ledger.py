@@ -23,7 +23,7 @@ class LedgerStatistics(msgspec.Struct, frozen=True):
 
 
 class Ledger:
-    """Owner of the in-flight column: what we promised to each endpoint and has not ended."""
+    """Owner of the in-flight columns: what we promised to each endpoint and has not ended."""
 
     def __init__(self, deadline_seconds: float, listeners: Sequence[Listener] = ()) -> None:
         self._deadline_seconds = deadline_seconds
@@ -34,7 +34,9 @@ class Ledger:
     def open(self, decision: Decision, columns: Columns) -> None:
         """Reserve one request on the picked endpoint, until it is closed."""
         self._open[decision.id] = (decision, columns)
-        columns.inflight[columns.row[decision.endpoint.hostport]] += 1
+        row = columns.row[decision.endpoint.hostport]
+        columns.inflight[row] += 1
+        columns.inflight_tokens[row] += decision.uncached_tokens
 
     def close(self, decision_id: int, outcome: Outcome) -> bool:
         """Release a reservation and tell the listeners; False if it is not open (any more)."""
@@ -45,16 +47,18 @@ class Ledger:
         row = columns.row.get(decision.endpoint.hostport)
         if row is not None and columns.inflight[row] > 0:
             columns.inflight[row] -= 1
+            columns.inflight_tokens[row] -= decision.uncached_tokens
         for listener in self._listeners:
             listener(decision, outcome)
         return True
 
     def recount(self, columns: Columns) -> None:
         """Count again after *columns* adopted another snapshot: an endpoint may have left and come back."""
-        columns.inflight[:] = 0
+        columns.inflight[:] = columns.inflight_tokens[:] = 0
         for decision, where in self._open.values():
             if where is columns and (row := columns.row.get(decision.endpoint.hostport)) is not None:
                 columns.inflight[row] += 1
+                columns.inflight_tokens[row] += decision.uncached_tokens
 
     def expire(self, now: float) -> int:
         """Close what was decided longer than the deadline ago; return how many."""

@@ -56,12 +56,14 @@ class Router:
         """
         columns = self._pools.serving(request.head)
         endpoints, rows = candidates(columns, request.head)
-        facts = self._gather(request, columns, rows)
+        facts = self._gather(request, columns, endpoints, rows)
         # No await from here to the end of the reservation: the next pick must see this one.
         choice = self.scheduler.pick(request, facts)
         return self._reserve(request, columns, endpoints, facts, choice)
 
-    def _gather(self, request: Request, columns: Columns, rows: Rows) -> Facts:
+    def _gather(
+        self, request: Request, columns: Columns, endpoints: tuple[Endpoint, ...], rows: Rows
+    ) -> Facts:
         blocks = block_hashes(request.seed, request.prompt)
         return Facts(
             waiting=columns.waiting[rows],
@@ -71,6 +73,8 @@ class Router:
             matched_tokens=TOKENS[self._prefix.match(blocks)[columns.slots[rows]]],
             blocks=blocks,
             prefix_tokens=int(TOKENS[len(blocks)]),
+            inflight_tokens=columns.inflight_tokens[rows],
+            endpoints=endpoints,
         )
 
     def _reserve(

@@ -16,17 +16,13 @@ import structlog
 from igw.columns import Columns
 from igw.endpoint import Endpoint, Pool
 from igw.prefix.index import PrefixIndex
+from igw.scraping.pace import pause_seconds
 from igw.scraping.vllm import Report, read
 
 log = structlog.get_logger("scraping")
 
 _MISSES = 3
 """Scrapes in a row that must fail before an endpoint is no candidate any more."""
-_SCRAPES_PER_SECOND = 100.0
-"""Of one pool in all: what scraping may cost is bounded, however large the pool."""
-_PICKS_PER_SCRAPE = 2.0
-"""Picks of the pool that one scrape must serve: scraping costs as much as half a pick does, so it should not be more frequent."""
-_IDLE_SECONDS = 1.0
 
 
 class ScrapeStatistics(msgspec.Struct, frozen=True):
@@ -100,7 +96,10 @@ class Scraper:
             now = self._clock()
             rate = (self._columns.picks - picks) / max(now - asked_at, 1e-3)
             picks, asked_at = self._columns.picks, now
-            await asyncio.sleep(self._pause_seconds(rate, doubtful=0 < misses < _MISSES))
+            doubtful = 0 < misses < _MISSES
+            await asyncio.sleep(
+                pause_seconds(len(self._tasks), rate, self._interval_seconds, doubtful=doubtful)
+            )
 
     def _take(self, endpoint: Endpoint, report: Report, *, restarted: bool) -> None:
         self._columns.report(endpoint.hostport, report.waiting, report.running, report.kv_usage)
@@ -111,16 +110,3 @@ class Scraper:
             self._prefix.resize(slot, report.kv_capacity_tokens)
         if restarted:
             self._prefix.forget(slot)
-
-    def _pause_seconds(self, picks_per_second: float, *, doubtful: bool) -> float:
-        """Return how long to wait before the next scrape of an endpoint.
-
-        As long as the pool takes for `_PICKS_PER_SCRAPE` picks per endpoint; a second at most, at once where an endpoint is in
-        doubt, and never so short that all endpoints together exceed the budget.
-        """
-        endpoints = len(self._tasks)
-        needed = endpoints * _PICKS_PER_SCRAPE / picks_per_second if picks_per_second else _IDLE_SECONDS
-        wanted = (
-            self._interval_seconds if doubtful else max(self._interval_seconds, min(needed, _IDLE_SECONDS))
-        )
-        return max(wanted, endpoints / _SCRAPES_PER_SECOND)

@@ -1,0 +1,31 @@
+"""How often an endpoint is asked."""
+
+from __future__ import annotations
+
+import pytest
+
+from igw.scraping.pace import IDLE_SECONDS, SCRAPES_PER_SECOND, pause_seconds
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "picks_per_second", "expected"),
+    [
+        (8, 0.0, IDLE_SECONDS),
+        (8, 1.0, IDLE_SECONDS),
+        (8, 32.0, 0.5),
+        (8, 100_000.0, 8 / SCRAPES_PER_SECOND),
+        (2, 100_000.0, 0.05),
+        (1000, 0.0, 10.0),
+    ],
+)
+def test_the_pause_follows_need_within_bounds(
+    endpoints: int, picks_per_second: float, expected: float
+) -> None:
+    """Never shorter than the interval, never more scrapes in all than the budget."""
+    assert pause_seconds(endpoints, picks_per_second, 0.05) == expected
+
+
+def test_an_endpoint_in_doubt_is_asked_again_at_once() -> None:
+    """The budget still holds."""
+    assert pause_seconds(2, 0.0, 0.05, doubtful=True) == 0.05
+    assert pause_seconds(1000, 0.0, 0.05, doubtful=True) == 10.0
