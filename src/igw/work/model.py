@@ -1,0 +1,163 @@
+"""How long prefill and decoding take at each endpoint of a pool, learned from finished requests.
+
+One linear fit for the pool and one factor per endpoint: an endpoint without data is like the others, and unequal hardware separates by
+itself. No constant depends on the accelerator. Reads no clock; who measures is not here.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from igw.work.ridge import Ridge, Vector
+
+_PREFILL_SCALE = np.array([1.0, 1e4, 1e9])
+"""Units of the fit: a constant, ten thousand tokens, 10^9 token pairs (attention)."""
+_DECODE_SCALE = np.array([1.0, 10.0, 1e5])
+"""A constant, ten sequences in the batch, a hundred thousand tokens of context."""
+_FIRST_OVERHEAD_SECONDS = 0.03
+_DECODE_PRIOR = np.array([0.02, 0.001, 0.004])
+_DECODE_PRECISION = np.array([3e4, 3e3, 1e4])
+_LEAST_FACTOR, _MOST_FACTOR = 0.05, 20.0
+_SURPRISE = 3.0
+"""An observation further from its prediction than this factor counts as that far: outliers move little."""
+_PRESSED = 0.93
+"""Above this share of KV memory a late first token may have waited for memory, which is not prefill."""
+
+
+class Observation(msgspec.Struct, frozen=True, gc=False):
+    """One finished request as the model learns from it. Tokens and pairs are those computed, not those cached."""
+
+    endpoint: str
+    """Its `host:port`."""
+    tokens: float
+    """Uncached prompt tokens of the request and of those that were ahead of it."""
+    pairs: float
+    """The same for attention: `n^2 - (n - U)^2` for a prompt of n tokens of which U are computed."""
+    ttft_seconds: float
+    """From dispatch."""
+    e2e_seconds: float
+    output_tokens: int
+    running: float
+    """Other requests in their decode phase, in the mean."""
+    context_tokens: float
+    """Tokens of all requests in flight there, in the mean."""
+    kv_usage: float
+    """At dispatch, 0 to 1."""
+    model: str = ""
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """The pool's fit, in seconds; an endpoint's are these times its factor."""
+
+    overhead: float
+    per_token: float
+    per_pair: float
+    """Attention of one token to one other."""
+    step: float
+    """One output token on an idle endpoint."""
+    per_sequence: float
+    """What each other sequence in the batch adds to an output token."""
+    per_context_token: float
+    """What each token of context in the batch adds to an output token."""
+
+
+class _Factor:
+    """How much longer than the pool's fit one endpoint takes."""
+
+    __slots__ = ("decode", "decode_count", "decode_sum", "prefill", "products", "squares")
+
+    def __init__(self) -> None:
+        self.prefill = self.decode = 1.0
+        self.products = self.squares = self.decode_sum = self.decode_count = 0.0
+
+
+class WorkModel:
+    """Learns `Rates` and a factor per endpoint; answers for endpoints it has never seen."""
+
+    def __init__(self) -> None:
+        self._prefill = Ridge(3, 0.999)
+        self._decode = Ridge(3, 0.999)
+        self._level_products = self._level_squares = 0.0
+        self._factors: dict[str, _Factor] = {}
+        self._output: dict[str, float] = {}
+        self._prefill_fit = np.array([_FIRST_OVERHEAD_SECONDS, 1.0, 1.0])
+        self._decode_fit = _DECODE_PRIOR
+        self.decode_seconds = 5.0
+        """Running mean of the time from first to last token: how long memory stays in use."""
+        self.observations = 0
+        self.rates = self._rates()
+
+    def output_tokens(self, model: str) -> float:
+        """Return how long an answer of *model* is in the mean."""
+        return self._output.get(model, 200.0)
+
+    def factor(self, endpoint: str) -> tuple[float, float]:
+        """Return how much longer than the pool's rates prefill and decoding take at *endpoint*; 1 where nothing is known."""
+        known = self._factors.get(endpoint)
+        return (1.0, 1.0) if known is None else (known.prefill, known.decode)
+
+    def forget(self, endpoint: str) -> None:
+        """Drop what is known of an endpoint that left."""
+        self._factors.pop(endpoint, None)
+
+    def learn(self, seen: Observation) -> None:
+        """Take in a request that has ended."""
+        self.observations += 1
+        factor = self._factors.get(seen.endpoint)
+        if factor is None:
+            factor = self._factors[seen.endpoint] = _Factor()
+        self._learn_prefill(seen, factor)
+        decoding = seen.e2e_seconds - seen.ttft_seconds
+        if seen.output_tokens > 4 and decoding > 0:
+            self._learn_decode(seen, factor, decoding / (seen.output_tokens - 1))
+        self.decode_seconds += 0.02 * (decoding - self.decode_seconds)
+        self._learn_output(seen.model, seen.output_tokens)
+        self.rates = self._rates()
+
+    def _learn_prefill(self, seen: Observation, factor: _Factor) -> None:
+        plain = np.array([1.0, seen.tokens, seen.pairs]) / _PREFILL_SCALE
+        x = plain * (1.0, factor.prefill, factor.prefill)
+        fit = self._prefill_fit
+        predicted = float(fit @ x)
+        y = seen.ttft_seconds
+        if seen.kv_usage > _PRESSED and y > 2 * predicted:
+            return
+        y = min(max(y, predicted / _SURPRISE), predicted * _SURPRISE)
+        weight, beyond = (0.1 + y) ** -2, y - float(fit[0])
+        # The level alone follows within a few requests, even if the first guess is ten times off; the shape takes longer.
+        height = float(x[1] + x[2])
+        self._level_products = 0.995 * self._level_products + weight * height * beyond
+        self._level_squares = 0.995 * self._level_squares + weight * height * height
+        level = max(1e-6, (self._level_products + 0.3) / (self._level_squares + 0.3))
+        self._prefill.learn(x, y, weight)
+        self._prefill_fit = fit = self._prefill.solve(
+            np.array([_FIRST_OVERHEAD_SECONDS, level, level]), np.array([50.0, 3 / level, 5 / level])
+        )
+        expected = float(fit[1:] @ plain[1:])
+        factor.products = 0.98 * factor.products + weight * expected * max(beyond, 0.1 * expected)
+        factor.squares = 0.98 * factor.squares + weight * expected * expected
+        slow = (factor.products + 2) / (factor.squares + 2)
+        factor.prefill = min(max(slow, _LEAST_FACTOR), _MOST_FACTOR)
+
+    def _learn_decode(self, seen: Observation, factor: _Factor, y: float) -> None:
+        plain: Vector = np.array([1.0, seen.running, seen.context_tokens]) / _DECODE_SCALE
+        x = plain * factor.decode
+        predicted = float(self._decode_fit @ x)
+        y = min(max(y, predicted / _SURPRISE), predicted * _SURPRISE)
+        self._decode.learn(x, y, (0.01 + y) ** -2)
+        self._decode_fit = self._decode.solve(_DECODE_PRIOR, _DECODE_PRECISION)
+        factor.decode_sum = 0.98 * factor.decode_sum + y / float(self._decode_fit @ plain)
+        factor.decode_count = 0.98 * factor.decode_count + 1
+        factor.decode = (factor.decode_sum + 5) / (factor.decode_count + 5)
+
+    def _learn_output(self, model: str, tokens: int) -> None:
+        # Bounded against clients that invent names; a model that is served gets requests before a thousand others do.
+        if model in self._output or len(self._output) < 1000:
+            mean = self.output_tokens(model)
+            self._output[model] = mean + 0.01 * (tokens - mean)
+
+    def _rates(self) -> Rates:
+        return Rates(
+            *(self._prefill_fit / _PREFILL_SCALE).tolist(), *(self._decode_fit / _DECODE_SCALE).tolist()
+        )
