@@ -12,47 +12,26 @@ import msgspec
 import typer
 import uvloop
 
+from igw.cli.fields import dials, given, with_options
 from igw.errors import ConfigError
 from igw.simulator.fleet import running
 from igw.simulator.manifest import Metadata, Simulator, SimulatorSpec, read
 
 _DEFAULT_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 
+OPTIONS = dials(SimulatorSpec)
+"""One flag per field of a `Simulator`."""
 
-def sim(  # noqa: PLR0913, PLR0917 - typer reads the flags from the signature
+
+@with_options(OPTIONS)
+def sim(
     file: Annotated[
         list[Path] | None,
         typer.Option(
             "-f", "--file", help="Manifest file or directory; objects of kind Simulator are served."
         ),
     ] = None,
-    replicas: Annotated[int | None, typer.Option(help="Number of servers.", show_default="1")] = None,
-    model: Annotated[str | None, typer.Option(help="Served model name.", show_default=_DEFAULT_MODEL)] = None,
-    calibration: Annotated[
-        str | None,
-        typer.Option(help="Model whose measured speed and memory is used.", show_default="llama-3.1-8b"),
-    ] = None,
-    tensor_parallel: Annotated[int | None, typer.Option(help="GPUs of one server.", show_default="1")] = None,
-    address: Annotated[
-        str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")
-    ] = None,
-    port: Annotated[int | None, typer.Option(help="First port; 0 takes free ones.", show_default="0")] = None,
-    speed: Annotated[
-        float | None, typer.Option(help="Faster than real by this factor.", show_default="1.0")
-    ] = None,
-    max_num_seqs: Annotated[
-        int | None, typer.Option(help="Sequences in a batch.", show_default="256")
-    ] = None,
-    max_num_batched_tokens: Annotated[
-        int | None, typer.Option(help="Tokens in a step.", show_default="8192")
-    ] = None,
-    block_size: Annotated[int | None, typer.Option(help="Tokens in a KV block.", show_default="16")] = None,
-    num_gpu_blocks: Annotated[
-        int | None, typer.Option(help="KV blocks of one server.", show_default="what fits beside the weights")
-    ] = None,
-    max_model_len: Annotated[
-        int | None, typer.Option(help="Longest prompt and answer, in tokens.", show_default="131072")
-    ] = None,
+    **flags: Any,
 ) -> None:
     """Serve simulated vLLM model servers.
 
@@ -60,23 +39,9 @@ def sim(  # noqa: PLR0913, PLR0917 - typer reads the flags from the signature
 
     Example: igw sim --replicas 4 --model demo --speed 2
     """
-    hardware = {"calibration": calibration, "tensorParallel": tensor_parallel}
-    spec = {
-        "replicas": replicas,
-        "model": model,
-        "hardware": {key: value for key, value in hardware.items() if value is not None} or None,
-        "address": address,
-        "firstPort": port,
-        "speed": speed,
-        "maxNumSeqs": max_num_seqs,
-        "maxNumBatchedTokens": max_num_batched_tokens,
-        "blockSize": block_size,
-        "numGpuBlocks": num_gpu_blocks,
-        "maxModelLen": max_model_len,
-    }
-    flags = {key: value for key, value in spec.items() if value is not None}
     try:
-        uvloop.run(_serve(_from_files(file, flags) if file else [_from_flags(flags)]))
+        fields = given(OPTIONS, flags)
+        uvloop.run(_serve(_from_files(file, fields) if file else [_from_flags(fields)]))
     except ConfigError as error:
         print(f"igw sim: {error}", file=sys.stderr)
         raise typer.Exit(1) from error

@@ -49,6 +49,8 @@ class Workload(msgspec.Struct, frozen=True):
     name: str
     block_tokens: int
     sessions: tuple[Session, ...]
+    quantum_seconds: float = 0.0
+    """Starts were rounded to multiples of this; 0 for exact ones."""
 
     def turns(self) -> Iterator[Turn]:
         """Yield every turn, those of spawned sessions included; in no particular order of time."""

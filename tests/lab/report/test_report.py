@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from igw.errors import ConfigError
+from igw.lab.oracles import HitOracles
 from igw.lab.records import Fate, Record, Run, Sample, ServerTotal
 from igw.lab.report import page, table
-from igw.lab.report.values import Comparison, HitOracles, Report, results
+from igw.lab.report.values import Comparison, Report, results
 from igw.lab.summary import Objectives
 
 
@@ -47,7 +48,7 @@ def comparison(rate: float = 1.0, *, partial: bool = False, fate: Fate = Fate.CO
         servers=("H100", "L4"),
         objectives=Objectives(),
         seeds=(0, 1, 2),
-        warmup_seconds=2.0,
+        warmup="the first 2 s are warm-up and in no figure",
         oracles=oracles,
         policies=results(runs, ["seer"], Objectives(), oracles),
         partial=partial,
@@ -121,7 +122,7 @@ def test_the_tables_say_when_they_are_partial_and_what_did_not_complete() -> Non
 
 def test_the_page_opens_without_a_network_and_is_the_same_for_the_same_runs() -> None:
     """No address is loaded; names are escaped; one plot per policy, one distribution; curves where rates differ."""
-    report = Report("1.0", (comparison(0.8), comparison(1.2, partial=True)))
+    report = Report("1.0", (comparison(0.8), comparison(1.2, partial=True)), partial=True)
     text = page.rendered(report)
     assert text == page.rendered(report)
     assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=", text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -19,8 +19,9 @@ from igw.scheduling.scheduler import Choice
 class Policy(Protocol):
     """Picks; the same protocol as the product's scheduler.
 
-    One that keeps state of its own may also have `decided(decision)`, called right after the reservation, and `ended(decision, outcome)`,
-    called when the ledger closes it.
+    One that keeps state of its own may also have `decided(decision)`, called right after the reservation, `first_token(decision)`, called
+    when the answer starts if the lab's signals are full, and `ended(decision, outcome)`, called when the ledger closes it. One with
+    `watches_answers = True` is told of first tokens whatever the signals: the router it comes from sees every answer pass.
     """
 
     def pick(self, request: Request, facts: Facts, /) -> Choice:
@@ -35,8 +36,11 @@ class Truth(Protocol):
         """Prompt tokens that the server would have to compute if the request arrived now."""
         ...
 
-    def prefill_backlog(self, endpoint: Endpoint, /) -> list[tuple[int, int]]:
-        """`(new, earlier)` tokens still to be computed of each prompt there, in the order they will be."""
+    def prefill_backlog(self, endpoint: Endpoint, /) -> list[tuple[int, int, int]]:
+        """`(new, earlier, output)` tokens of each prompt there that is not computed yet, in the order they will be.
+
+        New ones are still to be computed, earlier ones are computed or cached, the output is what comes after them.
+        """
         ...
 
     def decoding(self, endpoint: Endpoint, /) -> list[tuple[int, int]]:
@@ -51,6 +55,22 @@ class Truth(Protocol):
         """How long the answer will be."""
         ...
 
+    def step_left_seconds(self, endpoint: Endpoint, /) -> float:
+        """How long the step under way there still takes; 0 between steps."""
+        ...
+
+    def step_seconds(
+        self,
+        endpoint: Endpoint,
+        prefill: Sequence[tuple[int, int]],
+        decode_sequences: int,
+        decode_kv_tokens: int,
+        finished_prefills: int,
+        /,
+    ) -> float:
+        """What such a step would take there: `StepTime.seconds` of its accelerator times its slow factor."""
+        ...
+
 
 class Setting(msgspec.Struct, frozen=True):
     """What a policy is built with."""
@@ -61,6 +81,7 @@ class Setting(msgspec.Struct, frozen=True):
     """Virtual seconds."""
     truth: Truth
     max_num_seqs: int = 256
+    max_num_batched_tokens: int = 8192
     kv_capacity_tokens: int = 0
 
 

@@ -12,6 +12,9 @@ from rich.text import Text
 
 from igw.lab.report.values import Comparison, PolicyResult
 
+WIDTH = 106
+"""Columns of text that the tables need."""
+
 
 class _Column(NamedTuple):
     """A figure of every policy; `better` is -1 where less is better, 1 where more is, 0 where neither."""
@@ -86,7 +89,7 @@ def basis(comparison: Comparison) -> str:
     return (
         f"{c.requests:,} requests, in the mean {c.prompt_tokens_mean:,.0f} prompt and {c.output_tokens_mean:,.0f} output tokens. "
         f"{servers}. {seeds}. "
-        f"The first {c.warmup_seconds:g} s are warm-up and in no figure. Goodput: {wanted or 'any answer'}. "
+        f"{c.warmup[:1].upper()}{c.warmup[1:]}. Goodput: {wanted or 'any answer'}. "
         f"Hit oracles: {c.oracles.infinite:.1%} with an infinite cache, {c.oracles.pooled:.1%} with one pooled cache."
     )
 

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 import numpy as np
 
+from igw.lab.oracles import HitOracles
 from igw.lab.records import Fate, Record, Run, Sample
+from igw.lab.regret import regret
 from igw.lab.summary import Figure, Objectives, Summary, figures, summarize
 
 _QUANTILES = tuple(range(1, 100))
@@ -31,21 +33,13 @@ class PolicyResult(msgspec.Struct, frozen=True):
     seeds: tuple[Summary, ...]
     figures: dict[str, Figure]
     regret: dict[str, float]
-    """What is lost to the clairvoyant policy: `ttft_seconds`, `e2e_seconds` in the mean, `goodput` in share; empty without one."""
+    """What is lost to the clairvoyant policy, request by request and in the mean: `ttft_seconds`, `e2e_seconds`, and `worse_share` of requests
+    whose first token came later; empty without one."""
     achieved: dict[str, float]
     """Ratios to the oracles: `hit_infinite`, `hit_pooled`, `goodput`, `ttft`, `e2e` (the last two 1 or less, as oracle / achieved)."""
     ttft_percentiles: tuple[float, ...]
     """1 to 99, over all seeds."""
     load: Load
-
-
-class HitOracles(msgspec.Struct, frozen=True):
-    """Hit ratios no placement of requests can beat: see `igw.lab.oracles`."""
-
-    infinite: float
-    """With one unlimited cache for all servers."""
-    pooled: float
-    """With one least-recently-used cache of the summed size."""
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -60,7 +54,8 @@ class Comparison(msgspec.Struct, frozen=True):
     servers: tuple[str, ...]
     objectives: Objectives
     seeds: tuple[int, ...]
-    warmup_seconds: float
+    warmup: str
+    """In words, what no figure counts."""
     oracles: HitOracles
     policies: tuple[PolicyResult, ...]
     partial: bool = False
@@ -71,11 +66,8 @@ class Report(msgspec.Struct, frozen=True):
 
     version: str
     comparisons: tuple[Comparison, ...]
-
-    @property
-    def partial(self) -> bool:
-        """Whether something was left out because the replay was stopped."""
-        return any(comparison.partial for comparison in self.comparisons)
+    partial: bool = False
+    """Whether something was left out because the replay was stopped."""
 
 
 def results(
@@ -98,7 +90,7 @@ def results(
             clairvoyant=name in seers,
             seeds=each,
             figures=numbers[name],
-            regret={} if bound is None else _regret(numbers[name], bound),
+            regret={} if best is None else _regret(runs[name], runs[best]),
             achieved=_achieved(numbers[name], bound, oracles),
             ttft_percentiles=_percentiles(runs[name]),
             load=_load(runs[name][0].samples),
@@ -112,12 +104,12 @@ def counted(runs: Iterable[Run]) -> list[Record]:
     return [record for run in runs for record in run.records if not record.warmup]
 
 
-def _regret(achieved: Mapping[str, Figure], bound: Mapping[str, Figure]) -> dict[str, float]:
-    return {
-        "ttft_seconds": achieved["ttft.mean"].mean - bound["ttft.mean"].mean,
-        "e2e_seconds": achieved["e2e.mean"].mean - bound["e2e.mean"].mean,
-        "goodput": bound["goodput"].mean - achieved["goodput"].mean,
-    }
+def _regret(runs: Sequence[Run], bound: Sequence[Run]) -> dict[str, float]:
+    seeds = {run.seed: run for run in bound}
+    found = [regret(run, seeds[run.seed]) for run in runs if run.seed in seeds]
+    names = ("ttft_seconds", "e2e_seconds", "worse_share")
+    known = [each for each in found if each.requests]
+    return {name: sum(getattr(each, name) for each in known) / len(known) for name in names} if known else {}
 
 
 def _achieved(

@@ -1,0 +1,60 @@
+"""Which policies there are by name, and a name or a file -> what builds one. Policies themselves are in `policies`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from igw.config.decode import nearest
+from igw.config.documents import SUFFIXES
+from igw.config.manifests import load
+from igw.errors import ConfigError
+from igw.lab.policies.api import Factory, Policy, Setting
+from igw.lab.policies.table import POLICIES
+from igw.scheduling import builtin, configured
+
+DEFAULT = "default"
+"""What the product does without a configuration."""
+
+_FOLDER = Path("examples/policies")
+
+
+def find(name: str) -> Factory:
+    """Return what builds the policy *name*: one of `names()`, or a path to an `EndpointPickerConfig`.
+
+    Raises:
+        ConfigError: there is no such policy or file, or the file cannot be used.
+    """
+    if name == DEFAULT:
+        return lambda _setting: builtin.default()
+    if name in POLICIES:
+        return POLICIES[name]
+    if Path(name).suffix in SUFFIXES:
+        return _from_file(Path(name))
+    if (file := _shipped().get(name)) is not None:
+        return _from_file(file)
+    raise ConfigError("--policy", f"there is no policy `{name}`", nearest(name, names()))
+
+
+def names() -> list[str]:
+    """Return the names of all policies that need no path, `default` first."""
+    return [DEFAULT, *sorted({*POLICIES, *_shipped()})]
+
+
+def _from_file(path: Path) -> Factory:
+    document = load([path]).picker_config
+    if document is None:
+        raise ConfigError(str(path), "there is no EndpointPickerConfig in this file")
+    configured.scheduler(document)  # a mistake is told now, not in the middle of a run
+
+    def build(_setting: Setting) -> Policy:
+        return configured.scheduler(document)
+
+    return build
+
+
+def _shipped() -> dict[str, Path]:
+    """Return the configurations that come with the source, by name; none where only the package is installed."""
+    for folder in (Path(__file__).parents[3] / _FOLDER, _FOLDER):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES}
+    return {}

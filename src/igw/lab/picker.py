@@ -1,0 +1,93 @@
+"""The product's endpoint picker without its wire: pools, index, ledger, correction and router, a policy as its scheduler.
+
+Nothing is decided here. What the picker learns, and when, is told to it by `gateway` and `scrapes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from igw.columns import Columns
+from igw.decision import Decision
+from igw.endpoint import Endpoint, Pool
+from igw.errors import NoEndpoints
+from igw.lab.policies.api import Policy
+from igw.outcomes.correction import Correction
+from igw.outcomes.ledger import Ledger
+from igw.outcomes.outcome import Outcome
+from igw.prefix.index import PrefixIndex
+from igw.request import Request
+from igw.routing.pools import Pools
+from igw.routing.router import Router
+
+NAMESPACE, NAME = "default", "lab"
+POOL = f"{NAMESPACE}/{NAME}"
+"""The one pool of a run."""
+
+_DEADLINE_SECONDS = 1800.0
+"""As the product's reservations."""
+
+
+class Picker:
+    """One endpoint picker. `ledger` and `columns` may be read by others."""
+
+    def __init__(self, policy: Policy, endpoints: tuple[Endpoint, ...], clock: Callable[[], float]) -> None:
+        self.prefix = PrefixIndex()
+        listeners: list[Callable[[Decision, Outcome], Any]] = [Correction(self.prefix, self._columns_of)]
+        if (ended := getattr(policy, "ended", None)) is not None:
+            listeners.append(ended)
+        self.ledger = Ledger(_DEADLINE_SECONDS, listeners)
+        self._pools = Pools(self.prefix, self.ledger)
+        self._router = Router(self._pools, self.prefix, self.ledger, policy, clock)
+        self._decided: Callable[[Decision], Any] | None = getattr(policy, "decided", None)
+        self._first_token: Callable[[Decision], Any] | None = getattr(policy, "first_token", None)
+        self.watches_answers: bool = getattr(policy, "watches_answers", False)
+        """Whether the policy is told of first tokens in lean mode too: the router it comes from sees answers pass."""
+        self.follow(endpoints)
+
+    @property
+    def columns(self) -> Columns:
+        """The columns of the pool."""
+        columns = self._pools.columns_of(POOL)
+        if columns is None:
+            raise NoEndpoints(f"no pool {POOL}")
+        return columns
+
+    def follow(self, endpoints: tuple[Endpoint, ...]) -> None:
+        """Serve with exactly *endpoints* from now on."""
+        self._pools.adopt({POOL: Pool(NAME, NAMESPACE, endpoints)})
+
+    def route(self, request: Request) -> Decision:
+        """Return where *request* goes.
+
+        Raises:
+            Rejected: it goes nowhere.
+        """
+        decision = _at_once(self._router.route(request))
+        if self._decided is not None:
+            self._decided(decision)
+        return decision
+
+    def first_token(self, decision: Decision) -> None:
+        """Tell the policy, if it wants to know, that an answer has begun."""
+        if self._first_token is not None:
+            self._first_token(decision)
+
+    def close(self, decision: Decision, outcome: Outcome) -> None:
+        """Settle a reservation; one that has expired stays expired."""
+        self.ledger.close(decision.id, outcome)
+
+    def _columns_of(self, key: str) -> Columns | None:
+        return self._pools.columns_of(key)
+
+
+def _at_once(route: Any) -> Decision:
+    """Run a coroutine that does not wait to its end: there is no event loop in virtual time."""
+    try:
+        route.send(None)
+    except StopIteration as done:
+        decision: Decision = done.value
+        return decision
+    route.close()
+    raise RuntimeError("route() waited for something: the lab can only drive it while it decides at once")

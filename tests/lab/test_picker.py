@@ -1,0 +1,82 @@
+"""The product's picker without its wire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from igw.endpoint import Endpoint
+from igw.errors import NoEndpoints
+from igw.facts import Facts
+from igw.lab.asked import Asked
+from igw.lab.picker import POOL, Picker
+from igw.lab.workload import Session
+from igw.outcomes.outcome import End, Outcome
+from igw.request import Request
+from igw.scheduling import builtin
+from igw.scheduling.scheduler import Choice
+from tests.lab.small import BLOCK, turn
+
+ENDPOINTS = tuple(Endpoint.at(f"10.0.0.{n}", 8000) for n in (1, 2))
+
+
+def request(first: int = 0) -> Request:
+    session = Session("s", (turn(1024, 1, first=first),))
+    return Asked(session, session.turns[0], BLOCK, "0").request("m", POOL)
+
+
+def test_a_pick_is_reserved_and_its_prefix_remembered() -> None:
+    """The next one with the same prompt goes the same way, and the reservation ends with the outcome."""
+    picker = Picker(builtin.default(), ENDPOINTS, lambda: 0.0)
+    decision = picker.route(request())
+    row = picker.columns.row[decision.endpoint.hostport]
+    assert picker.columns.inflight[row] == 1
+    assert picker.columns.inflight_tokens[row] == 1024
+    picker.close(decision, Outcome(End.COMPLETE, status=200))
+    assert not picker.columns.inflight.any()
+    again = picker.route(request())
+    assert again.endpoint == decision.endpoint
+    assert again.matched_tokens == 1024
+
+
+def test_endpoints_come_and_go() -> None:
+    """What is known of those that stay is kept."""
+    picker = Picker(builtin.default(), ENDPOINTS[:1], lambda: 0.0)
+    picker.route(request())
+    picker.follow(ENDPOINTS)
+    assert picker.columns.inflight.tolist() == [1, 0]
+    picker.follow(())
+    with pytest.raises(NoEndpoints):
+        picker.route(request())
+
+
+def test_a_route_that_waits_is_an_error() -> None:
+    """Virtual time has no event loop that could wait for it."""
+
+    class Waits:
+        def __await__(self) -> Any:
+            yield
+
+    picker = Picker(builtin.default(), ENDPOINTS, lambda: 0.0)
+
+    async def route(_request: Request) -> None:
+        await Waits()
+
+    picker._router.route = route  # type: ignore[method-assign, assignment]
+    with pytest.raises(RuntimeError, match="waited"):
+        picker.route(request())
+
+
+def test_a_policy_without_hooks_is_told_nothing() -> None:
+    """The protocol asks for `pick` only."""
+
+    class Last:
+        def pick(self, _request: Request, facts: Facts, /) -> Choice:
+            return Choice([len(facts.inflight) - 1], {})
+
+    picker = Picker(Last(), ENDPOINTS, lambda: 0.0)
+    decision = picker.route(request())
+    picker.first_token(decision)
+    picker.close(decision, Outcome(End.COMPLETE, status=200))
+    assert decision.endpoint == ENDPOINTS[1]
