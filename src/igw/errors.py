@@ -12,6 +12,8 @@ class DropReason(StrEnum):
     """Values of the response header `x-llm-d-request-dropped-reason` (upstream names)."""
 
     NO_ENDPOINTS = "rejected-no-endpoints"
+    SATURATED = "saturated"
+    """Also where the filters of a profile left nobody."""
     # Ours; upstream sends no reason for these.
     BAD_REQUEST = "rejected-bad-request"
     TOO_LARGE = "rejected-too-large"
@@ -53,6 +55,15 @@ class NoEndpoints(Rejected):
     status = 503
     code = "ServiceUnavailable"
     reason = DropReason.NO_ENDPOINTS
+    retry_after_seconds = 1
+
+
+class NobodyLeft(Rejected):
+    """The pool has endpoints, and the filters of the scheduling profile left none of them (upstream: 429)."""
+
+    status = 429
+    code = "TooManyRequests"
+    reason = DropReason.SATURATED
     retry_after_seconds = 1
 
 

@@ -6,6 +6,7 @@ Who measures them is not here: engines are read in `scraping`, promises are kept
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import TypeAlias
 
 import msgspec
@@ -43,3 +44,12 @@ class Facts(msgspec.Struct, frozen=True):
     """Prompt tokens of the requests in flight that were believed uncached when they were sent (upstream's `InFlightLoad`)."""
     endpoints: tuple[Endpoint, ...] = ()
     """The candidates themselves, for plugins that look at labels or go by identity."""
+
+    def narrowed(self, keep: NDArray[np.bool_]) -> Facts:
+        """Return the facts of the candidates that *keep* marks. Shape: [candidates]."""
+        columns = {name: column[keep] for name in _COLUMNS if len(column := getattr(self, name)) == len(keep)}
+        endpoints = tuple(compress(self.endpoints, keep.tolist()))
+        return msgspec.structs.replace(self, endpoints=endpoints, **columns)
+
+
+_COLUMNS = ("waiting", "running", "kv_usage", "inflight", "matched_tokens", "inflight_tokens")

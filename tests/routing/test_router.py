@@ -201,7 +201,7 @@ async def test_the_scheduler_may_be_swapped_between_two_requests() -> None:
     """A new configuration counts from the next request on."""
     routing = Routing(p=ENDPOINTS)
     await routing.router.route(chat())
-    routing.router.scheduler = Scheduler((), MaxScorePicker(max_num_of_endpoints=9))
+    routing.router.scheduler = Scheduler.of((), MaxScorePicker(max_num_of_endpoints=9))
     decision = await routing.router.route(chat())
     assert {endpoint.hostport for endpoint in decision.endpoints} == PLACES
     assert decision.scores == {}

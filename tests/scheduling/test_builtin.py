@@ -11,6 +11,8 @@ from igw.facts import Facts
 from igw.request import Head, Request
 from igw.scheduling.builtin import PICKERS, SCORERS, default
 
+NO_FACTS = Facts(*[np.zeros(0)] * 5)
+
 REQUEST = Request(Head("/", "GET", {}))
 
 
@@ -57,7 +59,7 @@ def test_scores_are_aligned_finite_and_from_zero_to_one(kind: str, facts: Facts)
 @given(totals=st.lists(st.floats(-100, 100), min_size=1, max_size=12), count=st.integers(-1, 20))
 def test_every_picker_takes_some_candidates_once_each(kind: str, totals: list[float], count: int) -> None:
     """Law: at least one, at most all, none twice, all of them there."""
-    picked = PICKERS[kind](max_num_of_endpoints=count).pick(np.array(totals))
+    picked = PICKERS[kind](max_num_of_endpoints=count).pick(np.array(totals), NO_FACTS)
     assert 1 <= len(picked) == len(set(picked)) <= len(totals)
     assert set(picked) <= set(range(len(totals)))
 
@@ -73,7 +75,7 @@ def test_plugins_are_found_by_the_type_they_have() -> None:
 
 def test_the_default_profile_has_upstreams_weights() -> None:
     """Queue 2, KV 2, prefix 3; the load we reserved ourselves comes on top."""
-    assert {weighted.name: weighted.weight for weighted in default().scorers} == {
+    assert {weighted.name: weighted.weight for weighted in default().profiles["default"].scorers} == {
         "queue-scorer": 2,
         "kv-cache-utilization-scorer": 2,
         "prefix-cache-scorer": 3,

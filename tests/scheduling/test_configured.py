@@ -52,11 +52,13 @@ def test_a_file_written_for_upstream_gives_its_profile(tmp_path: Path) -> None:
           - {pluginRef: max-score-picker}
         """,
     )
-    assert [(weighted.name, weighted.scorer.type, weighted.weight) for weighted in got.scorers] == [
+    assert [
+        (weighted.name, weighted.scorer.type, weighted.weight) for weighted in got.profiles["default"].scorers
+    ] == [
         ("prefix", "prefix-cache-scorer", 3.0),
         ("queue-scorer", "queue-scorer", 1.0),
     ]
-    assert got.picker == MaxScorePicker(max_num_of_endpoints=3)
+    assert got.profiles["default"].picker == MaxScorePicker(max_num_of_endpoints=3)
 
 
 def test_without_profiles_every_plugin_takes_part(tmp_path: Path) -> None:
@@ -65,8 +67,10 @@ def test_without_profiles_every_plugin_takes_part(tmp_path: Path) -> None:
         tmp_path,
         "plugins: [{type: queue-scorer}, {type: round-robin-picker}, {type: single-profile-handler}]",
     )
-    assert [(weighted.scorer, weighted.weight) for weighted in got.scorers] == [(QueueScorer(), 1.0)]
-    assert isinstance(got.picker, RoundRobinPicker)
+    assert [(weighted.scorer, weighted.weight) for weighted in got.profiles["default"].scorers] == [
+        (QueueScorer(), 1.0)
+    ]
+    assert isinstance(got.profiles["default"].picker, RoundRobinPicker)
 
 
 @pytest.mark.parametrize(
@@ -83,13 +87,13 @@ def test_without_profiles_every_plugin_takes_part(tmp_path: Path) -> None:
 def test_a_profile_without_a_picker_is_given_one(tmp_path: Path, plugins: str, picker: Picker) -> None:
     """The first that is configured, in file order; else the best score wins."""
     got = made(tmp_path, f"plugins: {plugins}\nschedulingProfiles: [{{name: default}}]\n")
-    assert got.picker == picker
-    assert got.scorers == ()
+    assert got.profiles["default"].picker == picker
+    assert got.profiles["default"].scorers == ()
 
 
 def test_an_empty_file_is_a_random_choice(tmp_path: Path) -> None:
     """Nothing configured scores nothing, and ties break at random."""
-    assert made(tmp_path, "") == Scheduler((), MaxScorePicker())
+    assert made(tmp_path, "") == Scheduler.of((), MaxScorePicker())
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,12 @@ from igw.facts import Column, Facts
 from igw.request import Head, Request
 from igw.scheduling.observed import Observe, observed
 from igw.scheduling.pickers.max_score import MaxScorePicker
-from igw.scheduling.scheduler import Scheduler, Weighted
+from igw.scheduling.profile import Weighted
+from igw.scheduling.scheduler import Scheduler
 from igw.scheduling.scorers.active_request import ActiveRequestScorer
 from igw.scheduling.scorers.queue import QueueScorer
+
+NO_FACTS = Facts(*[np.zeros(0)] * 5)
 
 REQUEST = Request(Head("/", "GET", {}))
 FACTS = Facts(np.array([3.0, 1.0]), np.zeros(2), np.zeros(2), np.array([0.0, 1.0]), np.zeros(2))
@@ -40,14 +43,14 @@ class Failing:
         """Fail."""
         raise RuntimeError("no score")
 
-    def pick(self, _totals: Column, /) -> Sequence[int]:
+    def pick(self, _totals: Column, _facts: Facts, /) -> Sequence[int]:
         """Fail."""
         raise RuntimeError("no pick")
 
 
 def test_a_timed_scheduler_decides_as_the_plain_one() -> None:
     """Same picks, same scores, same names and weights."""
-    plain = Scheduler(
+    plain = Scheduler.of(
         (Weighted("q", QueueScorer(), 2), Weighted("a", ActiveRequestScorer(), 0.5)), MaxScorePicker(2)
     )
     timed = observed(plain, Book().series, lambda: 0.0)
@@ -56,18 +59,21 @@ def test_a_timed_scheduler_decides_as_the_plain_one() -> None:
     assert {name: column.tolist() for name, column in one.scores.items()} == {
         name: column.tolist() for name, column in other.scores.items()
     }
-    assert [(weighted.name, weighted.weight, weighted.scorer.type) for weighted in timed.scorers] == [
+    assert [
+        (weighted.name, weighted.weight, weighted.scorer.type)
+        for weighted in timed.profiles["default"].scorers
+    ] == [
         ("q", 2, "queue-scorer"),
         ("a", 0.5, "active-request-scorer"),
     ]
-    assert timed.picker.type == "max-score-picker"
+    assert timed.profiles["default"].picker.type == "max-score-picker"
 
 
 def test_every_call_is_told_once_under_the_plugins_name() -> None:
     """Extension point, type and name make the series; the seconds are the clock's."""
     book, ticks = Book(), itertools.count()
     timed = observed(
-        Scheduler((Weighted("mine", QueueScorer(), 1),), MaxScorePicker()),
+        Scheduler.of((Weighted("mine", QueueScorer(), 1),), MaxScorePicker()),
         book.series,
         lambda: float(next(ticks)),
     )
@@ -82,9 +88,9 @@ def test_every_call_is_told_once_under_the_plugins_name() -> None:
 def test_a_call_that_fails_is_told_too_and_fails_as_before() -> None:
     """The wrapper hides no error."""
     book = Book()
-    timed = observed(Scheduler((Weighted("f", Failing(), 1),), Failing()), book.series, lambda: 0.0)
+    timed = observed(Scheduler.of((Weighted("f", Failing(), 1),), Failing()), book.series, lambda: 0.0)
     with pytest.raises(RuntimeError, match="no score"):
         timed.pick(REQUEST, FACTS)
     with pytest.raises(RuntimeError, match="no pick"):
-        timed.picker.pick(np.zeros(2))
+        timed.profiles["default"].picker.pick(np.zeros(2), NO_FACTS)
     assert book.seconds == {("Scorer", "failing", "f"): [0.0], ("Picker", "failing", "failing"): [0.0]}

@@ -1,15 +1,37 @@
-"""What a scheduling plugin is. A plugin is a frozen Struct whose fields are its parameters, with one of these methods.
+"""What a scheduling plugin is. A plugin is a struct whose fields are its parameters, with one or more of these methods.
 
-Scores are columns in candidate order, so nothing is wrapped, copied or looked up per endpoint.
+Everything is a column in candidate order, so nothing is wrapped, copied or looked up per endpoint. A plugin that keeps state between requests
+may also have `decided` and `ended` (`Listener`); it is told of every request, whether or not a profile asked it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from igw.decision import Decision
 from igw.facts import Column, Facts
 from igw.request import Request
+
+Mask: TypeAlias = NDArray[np.bool_]
+"""Shape: [candidates]."""
+
+
+class Filter(Protocol):
+    """Leaves out candidates of one request."""
+
+    @property
+    def type(self) -> str:
+        """Name in `EndpointPickerConfig` (upstream's)."""
+        ...
+
+    def keep(self, request: Request, facts: Facts, /) -> Mask:
+        """Return which candidates stay. Shape: [candidates]."""
+        ...
 
 
 class Scorer(Protocol):
@@ -23,7 +45,7 @@ class Scorer(Protocol):
     def score(self, request: Request, facts: Facts, /) -> Column:
         """Return one score per candidate.
 
-        Shape: [candidates], each in [0, 1]; 1 is best.
+        Shape: [candidates], each in [0, 1]; 1 is best. What is outside is clamped, NaN counts as 0.
         """
         ...
 
@@ -36,9 +58,67 @@ class Picker(Protocol):
         """Name in `EndpointPickerConfig` (upstream's)."""
         ...
 
-    def pick(self, totals: Column, /) -> Sequence[int]:
+    def pick(self, totals: Column, facts: Facts, /) -> Sequence[int]:
         """Return indices of candidates, best first: the pick, then where to retry.
 
         Shape of *totals*: [candidates], weighted sums of scores. It may be written to.
         """
+        ...
+
+
+class Ranking(msgspec.Struct, frozen=True):
+    """What one profile came to. Indices and columns are those of all candidates of the request, also of those left out."""
+
+    picked: Sequence[int]
+    """Best first."""
+    scores: Mapping[str, Column]
+    """Weighted, by plugin name; NaN for candidates that were left out."""
+    left_out: Mapping[str, Sequence[int]] = {}
+    """By the name of the filter that left them out."""
+
+
+class ProfileHandler(Protocol):
+    """Says which profiles a request runs, and which of them decides where it goes."""
+
+    @property
+    def type(self) -> str:
+        """Name in `EndpointPickerConfig` (upstream's)."""
+        ...
+
+    def choose(
+        self, request: Request, profiles: Mapping[str, Any], done: Mapping[str, Ranking | None], /
+    ) -> Sequence[str]:
+        """Return the names of profiles to run next, none when there is nothing more to run.
+
+        *done* has what earlier ones came to; None for a profile that left nobody.
+        """
+        ...
+
+    def primary(self, request: Request, done: Mapping[str, Ranking | None], /) -> str:
+        """Return the name of the profile whose pick is the destination."""
+        ...
+
+
+class Admitter(Protocol):
+    """May turn a request away before it is ranked."""
+
+    @property
+    def type(self) -> str:
+        """Name in `EndpointPickerConfig` (upstream's)."""
+        ...
+
+    def admit(self, request: Request, facts: Facts, /) -> None:
+        """Return if the request may go on; raise `Rejected` if not."""
+        ...
+
+
+class Listener(Protocol):
+    """A plugin that is told what was decided and what became of it."""
+
+    def decided(self, decision: Decision, /) -> None:
+        """Take note of a pick; called inside it, before anything else can be decided."""
+        ...
+
+    def ended(self, decision: Decision, outcome: Any, /) -> None:
+        """Take note of an end (`igw.outcomes.outcome.Outcome`)."""
         ...

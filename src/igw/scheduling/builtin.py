@@ -7,7 +7,8 @@ from typing import Any
 from igw.scheduling.pickers.max_score import MaxScorePicker
 from igw.scheduling.pickers.random_order import RandomPicker
 from igw.scheduling.pickers.round_robin import RoundRobinPicker
-from igw.scheduling.scheduler import Scheduler, Weighted
+from igw.scheduling.profile import Weighted
+from igw.scheduling.scheduler import Scheduler
 from igw.scheduling.scorers.active_request import ActiveRequestScorer
 from igw.scheduling.scorers.kv_cache import KvCacheUtilizationScorer
 from igw.scheduling.scorers.prefix_cache import PrefixCacheScorer
@@ -28,7 +29,7 @@ def default() -> Scheduler:
 
     The second endpoint picked is where the proxy retries when the first refuses the connection.
     """
-    return Scheduler(
+    return Scheduler.of(
         scorers=(
             Weighted("queue-scorer", QueueScorer(), 2.0),
             Weighted("kv-cache-utilization-scorer", KvCacheUtilizationScorer(), 2.0),

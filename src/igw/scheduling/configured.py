@@ -13,7 +13,8 @@ from igw.errors import ConfigError
 from igw.scheduling.api import Picker
 from igw.scheduling.builtin import PICKERS, SCORERS
 from igw.scheduling.pickers.max_score import MaxScorePicker
-from igw.scheduling.scheduler import Scheduler, Weighted
+from igw.scheduling.profile import Weighted
+from igw.scheduling.scheduler import Scheduler
 
 _ACCEPTED = frozenset({"single-profile-handler"})
 """Plugins of upstream that have nothing to do here: there is one profile."""
@@ -100,4 +101,4 @@ def _profile(where: str, references: Iterable[_Reference], instances: dict[str, 
     if picker is None:
         # Upstream gives a profile without a picker one that is configured; file order decides which.
         picker = next((plugin for plugin in instances.values() if hasattr(plugin, "pick")), MaxScorePicker())
-    return Scheduler(tuple(scorers), picker)
+    return Scheduler.of(tuple(scorers), picker)

@@ -4,16 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import msgspec
+from msgspec.structs import replace
 
 from igw.facts import Column, Facts
 from igw.request import Request
-from igw.scheduling.api import Picker, Scorer
+from igw.scheduling.api import Filter, Mask, Picker, Scorer
+from igw.scheduling.profile import Profile
 from igw.scheduling.scheduler import Scheduler
 
 Observe = Callable[[float], None]
 Series = Callable[[str, str, str], Observe]
 """(extension point, plugin type, plugin name) -> where seconds are written."""
+
+
+class TimedFilter:
+    """A filter that takes the same time and says how long."""
+
+    def __init__(self, inner: Filter, observe: Observe, clock: Callable[[], float]) -> None:
+        self.type = inner.type
+        self._inner = inner
+        self._observe = observe
+        self._clock = clock
+
+    def keep(self, request: Request, facts: Facts, /) -> Mask:
+        """Keep what the wrapped filter does."""
+        start = self._clock()
+        try:
+            return self._inner.keep(request, facts)
+        finally:
+            self._observe(self._clock() - start)
 
 
 class TimedScorer:
@@ -43,23 +62,35 @@ class TimedPicker:
         self._observe = observe
         self._clock = clock
 
-    def pick(self, totals: Column, /) -> Sequence[int]:
+    def pick(self, totals: Column, facts: Facts, /) -> Sequence[int]:
         """Pick as the wrapped picker does."""
         start = self._clock()
         try:
-            return self._inner.pick(totals)
+            return self._inner.pick(totals, facts)
         finally:
             self._observe(self._clock() - start)
 
 
 def observed(scheduler: Scheduler, series: Series, clock: Callable[[], float]) -> Scheduler:
     """Return *scheduler* with every plugin timed."""
-    scorers = tuple(
-        msgspec.structs.replace(
-            weighted,
-            scorer=TimedScorer(weighted.scorer, series("Scorer", weighted.scorer.type, weighted.name), clock),
-        )
-        for weighted in scheduler.scorers
+    profiles = {name: _observed(profile, series, clock) for name, profile in scheduler.profiles.items()}
+    return replace(scheduler, profiles=profiles)
+
+
+def _observed(profile: Profile, series: Series, clock: Callable[[], float]) -> Profile:
+    picker = profile.picker
+    return Profile(
+        scorers=tuple(
+            replace(
+                each, scorer=TimedScorer(each.scorer, series("Scorer", each.scorer.type, each.name), clock)
+            )
+            for each in profile.scorers
+        ),
+        picker=TimedPicker(picker, series("Picker", picker.type, picker.type), clock),
+        filters=tuple(
+            replace(
+                each, filter=TimedFilter(each.filter, series("Filter", each.filter.type, each.name), clock)
+            )
+            for each in profile.filters
+        ),
     )
-    picker = scheduler.picker
-    return Scheduler(scorers, TimedPicker(picker, series("Picker", picker.type, picker.type), clock))

@@ -9,7 +9,7 @@ from typing import ClassVar
 import msgspec
 import numpy as np
 
-from igw.facts import Column
+from igw.facts import Column, Facts
 from igw.scheduling.api import Picker
 
 _TIE = 1e-9  # totals this close differ by rounding only
@@ -23,7 +23,7 @@ class MaxScorePicker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, re
     max_num_of_endpoints: int = 1
     """How many to take: the first serves, the others are named for retries."""
 
-    def pick(self, totals: Column, /) -> Sequence[int]:
+    def pick(self, totals: Column, _facts: Facts, /) -> Sequence[int]:
         """Return the best by *totals*, best first; *totals* is written to."""
         picked: list[int] = []
         for _ in range(min(max(1, self.max_num_of_endpoints), len(totals))):

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import msgspec
 
-from igw.facts import Column
+from igw.facts import Column, Facts
 from igw.scheduling.api import Picker
 
 
@@ -19,7 +19,7 @@ class RandomPicker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
 
     max_num_of_endpoints: int = 1
 
-    def pick(self, totals: Column, /) -> Sequence[int]:
+    def pick(self, totals: Column, _facts: Facts, /) -> Sequence[int]:
         """Return different candidates in random order."""
         return random.sample(range(len(totals)), min(max(1, self.max_num_of_endpoints), len(totals)))
 

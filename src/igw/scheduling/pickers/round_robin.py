@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import msgspec
 
-from igw.facts import Column
+from igw.facts import Column, Facts
 from igw.scheduling.api import Picker
 
 
@@ -22,7 +22,7 @@ class RoundRobinPicker(msgspec.Struct, dict=True, forbid_unknown_fields=True, re
     def __post_init__(self) -> None:
         self._turn = itertools.count()  # no field: what is a field is a parameter
 
-    def pick(self, totals: Column, /) -> Sequence[int]:
+    def pick(self, totals: Column, _facts: Facts, /) -> Sequence[int]:
         """Return the candidate whose turn it is, then those after it."""
         count, start = len(totals), next(self._turn)
         return [(start + step) % count for step in range(min(max(1, self.max_num_of_endpoints), count))]

@@ -1,0 +1,1 @@
+"""One file per profile handler. They do not know each other."""
