@@ -64,3 +64,29 @@ def test_errors_of_a_file_are_those_of_the_product(tmp_path: Path) -> None:
     file.write_text("apiVersion: igw.dev/v1alpha1\nkind: Endpoints\nendpoints: []\n")
     with pytest.raises(ConfigError, match="no EndpointPickerConfig in this file"):
         catalogue.find(str(file))
+
+
+def test_a_policy_may_be_a_python_file(tmp_path: Path) -> None:
+    """Its `policy` is built with the setting, a fresh one per run."""
+    file = tmp_path / "mine.py"
+    file.write_text("class policy:\n    def __init__(self, setting):\n        self.setting = setting\n")
+    assert type(catalogue.find(str(file))(None)).__name__ == "policy"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, "there is no such file"),
+        ("x = 1\n", "has no class or function `policy`"),
+        ("import nothing_like_this\n", "cannot be run: ModuleNotFoundError"),
+        ("def policy(:\n", "cannot be run: SyntaxError"),
+    ],
+)
+def test_a_python_file_that_is_no_policy_is_refused(tmp_path: Path, text: str | None, problem: str) -> None:
+    """With the reason, and before anything runs."""
+    file = tmp_path / "mine.py"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigError, match=r"mine\.py") as caught:
+        catalogue.find(str(file))
+    assert problem in caught.value.problem

@@ -70,7 +70,7 @@ def replay(
     Routing, prefix index and schedulers are the product's own. A policy knows what a picker knows: metrics as old as a scrape,
     its own counters, outcomes as they come.
 
-    Example: igw replay --trace examples/traces/mooncake_small.jsonl --policy round-robin,default --seeds 3
+    Example: igw replay --trace examples/traces/mooncake-small.jsonl --policy round-robin,default --seeds 3
 
     Ctrl-C ends the runs under way and gives the report of what there is, marked as partial; the exit status is then 130.
     """

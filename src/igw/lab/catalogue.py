@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 
 from igw.config.decode import nearest
@@ -19,7 +21,9 @@ _FOLDER = Path("examples/policies")
 
 
 def find(name: str) -> Factory:
-    """Return what builds the policy *name*: one of `names()`, or a path to an `EndpointPickerConfig`.
+    """Return what builds the policy *name*: one of `names()`, a path to an `EndpointPickerConfig`, or to a Python file.
+
+    A Python file has a class or function `policy` that takes a `Setting` and returns a `Policy`.
 
     Raises:
         ConfigError: there is no such policy or file, or the file cannot be used.
@@ -30,6 +34,8 @@ def find(name: str) -> Factory:
         return POLICIES[name]
     if Path(name).suffix in SUFFIXES:
         return _from_file(Path(name))
+    if Path(name).suffix == ".py":
+        return _from_code(Path(name))
     if (file := _shipped().get(name)) is not None:
         return _from_file(file)
     raise ConfigError("--policy", f"there is no policy `{name}`", nearest(name, names()))
@@ -50,6 +56,27 @@ def _from_file(path: Path) -> Factory:
         return configured.scheduler(document)
 
     return build
+
+
+def _from_code(path: Path) -> Factory:
+    if not path.is_file():
+        raise ConfigError(str(path), "there is no such file")
+    name = f"igw_policy_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(str(path), "is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # decorators of the standard library look a class's module up by name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError(str(path), f"cannot be run: {type(error).__name__}: {error}") from error
+    factory: Factory | None = getattr(module, "policy", None)
+    if not callable(factory):
+        raise ConfigError(
+            str(path), "has no class or function `policy`", "it takes a Setting and returns a Policy"
+        )
+    return factory
 
 
 def _shipped() -> dict[str, Path]:
