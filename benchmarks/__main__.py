@@ -1,6 +1,6 @@
 """`make bench`: every benchmark, a table on screen and `build/bench.json`.
 
-python -m benchmarks [picks] [bodies] [proxy]
+python -m benchmarks [picks] [bodies] [engine] [realtime] [lab] [ladder] [proxy]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import picks, proxy
+from benchmarks import engine, lab, ladder, picks, proxy, realtime
 from igw.telemetry import log
 
 _RESULTS = Path("build/bench.json")
@@ -34,6 +34,26 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], Rows]]] = {
     "bodies": (
         "One body, us of CPU: decode for routing; hash the prompt in blocks; enter it into a full index",
         picks.bodies,
+    ),
+    "lab": (
+        "A replay of mooncake_conversation_a (5,719 requests, 8 servers) on one core: seconds, requests per CPU second, CPU per engine "
+        "step, virtual seconds per CPU second, memory of the process",
+        lab.speed,
+    ),
+    "engine": (
+        "The simulator's engine, us of CPU without the price of the step: one step in which all decode; one prompt never "
+        "seen before, from submit to its token; memory full of cached blocks",
+        engine.steps,
+    ),
+    "realtime": (
+        "igw sim in real time: streams of 50 tokens/s each, read by another process; cores the server uses, and the time that "
+        "400 steps took against the model, as a whole and gap by gap",
+        lambda: uvloop.run(realtime.run()),
+    ),
+    "ladder": (
+        "llm-d's 73-capacity ladder made again, one draw: simulated output tokens/s, TTFT and time between tokens per stage and policy, "
+        "and their ratios to the published ones; docs/accuracy.md has the mean of three",
+        ladder.rows,
     ),
     "proxy": (
         "CPU us per request through the real Envoy, 8 endpoints, a backend that answers at once. direct: Envoy alone; "

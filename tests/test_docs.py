@@ -24,7 +24,7 @@ from igw.prefix.index import PrefixIndex
 from igw.routing.observed import State
 from igw.routing.pools import Pools
 from igw.scheduling import builtin, configured
-from igw.simulator.manifest import SimulatorSpec
+from igw.simulator.manifest import Hardware, SimulatorSpec
 from igw.simulator.manifest import read as read_simulators
 from igw.telemetry.families import Families
 
@@ -110,7 +110,7 @@ def test_every_plugin_is_listed() -> None:
 def test_every_field_of_a_simulator_is_listed() -> None:
     """Those of the hardware under their path."""
     fields = {field.encode_name for field in msgspec.structs.fields(SimulatorSpec)} - {"hardware"}
-    fields |= {"hardware.calibration", "hardware.tensorParallel"}
+    fields |= {f"hardware.{field.encode_name}" for field in msgspec.structs.fields(Hardware)}
     listed = {
         line.split("`")[1] for line in FILES["Simulated model servers"].splitlines() if line[:3] == "| `"
     }

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 
 from igw.endpoint import Endpoint
 from igw.lab.asked import Asked
 from igw.lab.clock import VirtualClock
+from igw.lab.policies.round_robin import RoundRobin
 from igw.lab.servers import Server
 from igw.lab.truth import Truths
 from igw.lab.workload import Session, Turn
 from igw.simulator.engine.sequence import Emission
 from igw.simulator.hardware.calibration import FRONTEND_SECONDS
-from tests.lab.small import BLOCK, config, spec, turn
+from tests.lab.small import BLOCK, SMALL, config, singles, spec, turn, world
 
 ONE = spec(max_num_batched_tokens=512, max_num_seqs=2)
 HERE = Endpoint.at("10.0.0.1", 8000)
@@ -122,3 +124,23 @@ def test_what_is_over_is_forgotten() -> None:
     scene.truths.forget(asked.id)
     with pytest.raises(KeyError):
         scene.truths.output_tokens(asked.request("m", "p"))
+
+
+def test_everybody_is_either_to_be_computed_or_decoding() -> None:
+    """At every moment of a run on servers that are too small, preemptions included."""
+    dice = random.Random(1)
+    arrivals = [(n * 0.05, dice.randrange(50, 1500), dice.randrange(1, 400)) for n in range(60)]
+    running = world(singles(*arrivals), SMALL, RoundRobin)
+    seen = {server.number: False for server in running.servers}
+    while running.clients.going and running.clock.advance(math.inf):
+        for server in running.servers:
+            now = server.statistics()
+            backlog = running.truths.prefill_backlog(server.endpoint)
+            decoding = running.truths.decoding(server.endpoint)
+            assert len(backlog) + len(decoding) == now.running + now.waiting + len(server.arriving)
+            assert all(new > 0 and earlier >= 0 and left > 0 for new, earlier, left in backlog)
+            assert all(left > 0 for _, left in decoding)
+            assert running.truths.free_tokens(server.endpoint) >= 0
+            seen[server.number] |= bool(backlog and decoding)
+    assert all(seen.values())
+    assert sum(server.total().preemptions for server in running.servers) > 0

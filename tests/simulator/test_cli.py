@@ -14,9 +14,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
+from typer import Typer
+from typer.main import get_command
 
 import igw
+from igw.cli.sim import sim
+from igw.simulator.manifest import SimulatorSpec
 
 PROGRAM = "import typer; from igw.cli.sim import sim; typer.run(sim)"
 MANIFEST = """
@@ -91,6 +96,74 @@ async def test_flags_describe_one_simulator() -> None:
         assert process.returncode == 0
 
 
+def fields(struct: type[msgspec.Struct]) -> set[str]:
+    """The names of the fields, those of a struct inside in its place."""
+    names = set()
+    for field in msgspec.structs.fields(struct):
+        inside = type(field.default)
+        names |= fields(inside) if issubclass(inside, msgspec.Struct) else {field.name}
+    return names
+
+
+def test_every_field_of_a_simulator_is_a_flag() -> None:
+    """With a text, and in a panel of its own kind."""
+    app = Typer(add_completion=False)
+    app.command()(sim)
+    options = {option.name: option for option in get_command(app).params}
+    assert set(options) == fields(SimulatorSpec) | {"file"}
+    for name, option in options.items():
+        first = option.opts[0]
+        assert name == "file" or first == f"--{name.replace('_', '-')}"
+        assert option.help
+        assert getattr(option, "rich_help_panel", None) != "Other"
+
+
+@pytest.mark.parametrize(
+    ("flag", "name"),
+    [
+        ("--port", "first_port"),
+        ("--host", "address"),
+        ("--tensor-parallel-size", "tensor_parallel"),
+        ("--num-gpu-blocks-override", "num_gpu_blocks"),
+        ("--startup-duration", "loading_seconds"),
+    ],
+)
+def test_flags_have_the_names_of_vllm_too(flag: str, name: str) -> None:
+    """Where ours is another."""
+    app = Typer(add_completion=False)
+    app.command()(sim)
+    [option] = [option for option in get_command(app).params if option.name == name]
+    assert flag in option.opts
+
+
+async def test_every_kind_of_flag_reaches_the_server() -> None:
+    """Lists, labels, switches, choices, structs."""
+    flags = (
+        "--served-model-name",
+        "a",
+        "--served-model-name",
+        "b",
+        "--labels",
+        "app=x",
+        "--lora-modules",
+        "l=p",
+    )
+    flags += ("--scheduling-policy", "priority", "--no-enable-prompt-tokens-details", "--api-key", "k")
+    async with command(*flags) as process, aiohttp.ClientSession() as client:
+        assert process.stdout is not None
+        [endpoint] = json.loads(await process.stdout.readline())["endpoints"]
+        assert endpoint["labels"] == {"app": "x"}
+        url = f"http://127.0.0.1:{endpoint['port']}"
+        headers = {"Authorization": "Bearer k"}
+        async with client.get(f"{url}/v1/models", headers=headers) as response:
+            assert [card["id"] for card in (await response.json())["data"]] == ["a", "b", "l"]
+        ask = {"prompt": "x", "max_tokens": 1}
+        async with client.post(f"{url}/v1/completions", json=ask, headers=headers) as response:
+            assert (await response.json())["usage"]["prompt_tokens_details"] is None
+        process.terminate()
+        await process.communicate()
+
+
 async def failure(*flags: str) -> str:
     """What a command that fails says."""
     async with command(*flags) as process:
@@ -117,6 +190,7 @@ async def test_bad_flags_and_files_without_simulators_are_refused(tmp_path: Path
     assert "set its fields in the file" in await failure("-f", str(empty), "--replicas", "2")
     assert "no calibration for 'gpt-2'" in await failure("--calibration", "gpt-2")
     assert "`int` >= 1 - at `$.replicas`" in await failure("--replicas", "0")
+    assert "--labels: 'x' is not of the form key=value" in await failure("--labels", "x")
 
 
 async def test_the_help_has_an_example() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from igw.errors import ConfigError
+from igw.simulator.http.names import LoraModule
 from igw.simulator.manifest import Hardware, SimulatorSpec, read
 
 HEAD = "apiVersion: igw.dev/v1alpha1\nkind: Simulator\nmetadata: {name: sim}\n"
@@ -83,6 +84,45 @@ def test_kv_blocks_default_to_what_fits_beside_the_weights() -> None:
     assert (server.model, server.speed) == ("m", 1.0)
 
 
+def test_what_the_http_face_is_to_be_like_reaches_the_server() -> None:
+    """Under the words of the server."""
+    server = SimulatorSpec(
+        model="m",
+        served_model_name=["a", "b"],
+        lora_modules=[LoraModule("l", "p")],
+        max_loras=3,
+        scheduling_policy="priority",
+        enable_prefix_caching=False,
+        api_key=["k"],
+        loading_seconds=2.0,
+        shutdown_timeout=3.0,
+    ).server()
+    assert (server.names, server.lora_modules, server.api_keys) == (
+        ("a", "b"),
+        (LoraModule("l", "p"),),
+        ("k",),
+    )
+    assert (server.loading_seconds, server.shutdown_seconds) == (2.0, 3.0)
+    engine = server.engine
+    assert (engine.max_loras, engine.scheduling_policy, engine.enable_prefix_caching) == (
+        3,
+        "priority",
+        False,
+    )
+
+
+def test_cpu_memory_is_given_in_gibibytes_and_loaded_over_the_links_of_all_gpus() -> None:
+    """A block of 16 tokens of Llama 3.1 8B has 2 MiB."""
+    one = SimulatorSpec(model="m", kv_offloading_size=4, kv_offloading_bandwidth=2**31).server().engine
+    assert (one.cpu_blocks, one.cpu_load_seconds_per_block) == (2048, 2**21 / 2**31)
+    assert SimulatorSpec(model="m").server().engine.cpu_blocks == 0
+    qwen = [
+        SimulatorSpec(model="m", hardware=Hardware("qwen3-32b", tp), num_gpu_blocks=100).server().engine
+        for tp in (1, 2)
+    ]
+    assert qwen[0].cpu_load_seconds_per_block == 2 * qwen[1].cpu_load_seconds_per_block
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -90,7 +130,20 @@ def test_kv_blocks_default_to_what_fits_beside_the_weights() -> None:
         (HEAD + "spec: {}", "missing required field `model` - at `$.spec`"),
         (HEAD + "spec: {model: m, replicas: 0}", "`int` >= 1 - at `$.spec.replicas`"),
         (HEAD + "spec: {model: m, speed: 0}", "`float` > 0.0 - at `$.spec.speed`"),
+        (
+            HEAD + "spec: {model: m, schedulingPolicy: lifo}",
+            "Invalid enum value 'lifo' - at `$.spec.schedulingPolicy`",
+        ),
+        (
+            HEAD + "spec: {model: m, loraModules: [{name: a}]}",
+            "missing required field `path` - at `$.spec.loraModules[0]`",
+        ),
         (HEAD + "spec: {model: m, hardware: {calibration: gpt-2}}", "no calibration for 'gpt-2'"),
+        (HEAD + "spec: {model: m, hardware: {accelerator: H20}}", "no accelerator 'H20'; did you mean H200?"),
+        (
+            HEAD + "spec: {model: m, faults: [{at_seconds: 1}]}",
+            "either faults or restart - at `$.spec.faults[0]`",
+        ),
         (HEAD + "spec: {model: m, maxNumBatchedTokens: 2}", r"max_num_batched_tokens (2) must be at least"),
         (
             HEAD.replace("v1alpha1", "v2"),

@@ -6,62 +6,16 @@ import asyncio
 import io
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import pytest
-from openai import AsyncOpenAI, BadRequestError, NotFoundError
+from openai import AuthenticationError, BadRequestError, NotFoundError
 
 from igw.simulator.manifest import SimulatorSpec
 from igw.simulator.server import ModelServer
-from igw.simulator.text import answer, natural_length, render_chat, tokenize
-
-HELLO: list[Any] = [{"role": "user", "content": "Hello, who are you and what can you do for me today? " * 4}]
-HELLO_TOKENS = tokenize(render_chat(HELLO))
-
-
-class Site:
-    """A running server and two ways to talk to it."""
-
-    def __init__(
-        self, server: ModelServer, port: int, http: aiohttp.ClientSession, openai: AsyncOpenAI
-    ) -> None:
-        self.server = server
-        self.port = port
-        self.http = http
-        self.openai = openai
-
-    async def post(self, path: str, body: Any, **options: Any) -> tuple[int, Any]:
-        """Status and JSON of an answer."""
-        async with self.http.post(path, json=body, **options) as response:
-            return response.status, await response.json()
-
-    async def events(self, path: str, body: dict[str, Any]) -> list[Any]:
-        """JSON of each event of a stream that ends as it should."""
-        async with self.http.post(path, json=body | {"stream": True}) as response:
-            assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
-            parts = (await response.text()).split("\n\n")
-        assert parts[-2:] == ["data: [DONE]", ""]
-        return [json.loads(part.removeprefix("data: ")) for part in parts[:-2]]
-
-    async def idle(self) -> None:
-        """Wait until the engine has nothing to do."""
-        async with asyncio.timeout(30):
-            await self.server.driver.idle.wait()
-
-
-@asynccontextmanager
-async def start(spec: SimulatorSpec) -> AsyncIterator[Site]:
-    """A site, closed with its clients."""
-    server = ModelServer(spec.server())
-    async with server.serving("127.0.0.1", 0) as port:
-        url = f"http://127.0.0.1:{port}"
-        async with (
-            aiohttp.ClientSession(url) as http,
-            AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as openai,
-        ):
-            yield Site(server, port, http, openai)
+from igw.simulator.text import answer, natural_length, tokenize
+from tests.simulator.site import HELLO, HELLO_TOKENS, Site, start
 
 
 @pytest.fixture
@@ -177,8 +131,8 @@ async def test_the_sdk_raises_its_own_errors(site: Site) -> None:
     """404 for an unknown model, 400 for what cannot be served."""
     with pytest.raises(NotFoundError, match="The model `nope` does not exist"):
         await site.openai.chat.completions.create(model="nope", messages=HELLO)
-    with pytest.raises(BadRequestError, match="n must be 1"):
-        await site.openai.chat.completions.create(model="demo", messages=HELLO, n=2)
+    with pytest.raises(BadRequestError, match="n must be at least 1"):
+        await site.openai.chat.completions.create(model="demo", messages=HELLO, n=0)
 
 
 async def test_what_does_not_fit_is_refused_before_it_starts() -> None:
@@ -241,6 +195,141 @@ async def test_a_client_that_leaves_before_its_answer_frees_its_slot(slow: Site)
     assert slow.server.engine.statistics().aborted == 1
 
 
+async def test_a_client_that_leaves_the_queue_is_forgotten(slow: Site) -> None:
+    """It never ran; the one that has the slot goes on."""
+    ask = {"messages": HELLO, "max_tokens": 50_000, "stream": True}
+    async with slow.http.post("/v1/chat/completions", json=ask) as running:
+        await running.content.readline()
+        waiting = await slow.http.post(
+            "/v1/chat/completions", json=ask
+        )  # headers come before the first token
+        now = slow.server.engine.statistics()
+        assert (now.running, now.waiting, now.aborted) == (1, 1, 0)
+        aborted = asyncio.Event()
+        abort = slow.server.driver.abort
+
+        def watched(sequence_id: str) -> None:
+            abort(sequence_id)
+            aborted.set()
+
+        slow.server.driver.abort = watched  # type: ignore[method-assign,assignment]
+        waiting.close()
+        async with asyncio.timeout(30):
+            await aborted.wait()
+        now = slow.server.engine.statistics()
+        assert (now.running, now.waiting, now.aborted) == (1, 0, 1)
+        running.close()
+
+
+async def test_keys_are_asked_for_where_vllm_asks() -> None:
+    """Under /v1, as a bearer token; any of the keys will do."""
+    async with start(SimulatorSpec(model="demo", api_key=["one", "two"])) as site:
+
+        async def status(path: str, authorization: str | None = None) -> int:
+            headers = {} if authorization is None else {"Authorization": authorization}
+            async with site.http.get(path, headers=headers) as response:
+                return response.status
+
+        assert await site.get("/v1/models") == (401, {"error": "Unauthorized"})
+        for wrong in ("Bearer three", "Basic one", "one", "Bearer", "Bearer é"):
+            assert await status("/v1/models", wrong) == 401
+        for right in ("Bearer one", "bearer two"):
+            assert await status("/v1/models", right) == 200
+        for open_path in ("/health", "/metrics", "/version"):
+            assert await status(open_path) == 200
+        with pytest.raises(AuthenticationError):
+            await site.openai.models.list()
+
+
+async def test_the_request_id_is_a_header_of_the_answer_when_asked_for() -> None:
+    """Of streams and errors too; a new one when the client has none."""
+    async with start(SimulatorSpec(model="demo", speed=50, enable_request_id_headers=True)) as site:
+        for path, ask in (
+            ("/v1/completions", {"prompt": "x", "max_tokens": 1, "stream": True}),
+            ("/v1/nothing", {}),
+        ):
+            async with site.http.post(path, json=ask, headers={"X-Request-Id": "mine"}) as response:
+                assert response.headers["X-Request-Id"] == "mine"
+        async with site.http.get("/health") as response:
+            assert len(response.headers["X-Request-Id"]) == 16
+
+
+async def test_the_request_id_is_no_header_otherwise(site: Site) -> None:
+    """As in vLLM."""
+    async with site.http.get("/health", headers={"X-Request-Id": "mine"}) as response:
+        assert "X-Request-Id" not in response.headers
+
+
+async def test_a_server_that_drains_ends_what_it_began_and_takes_no_more() -> None:
+    """Readiness tells at once."""
+    async with start(SimulatorSpec(model="demo", speed=5, shutdown_timeout=60)) as site:
+        ask = {"messages": HELLO, "max_tokens": 100, "stream": True}
+        async with site.http.post("/v1/chat/completions", json=ask) as response:
+            await response.content.readline()
+            draining = asyncio.create_task(site.server.drain())
+            await asyncio.sleep(0)
+            async with site.http.get("/health") as health:
+                assert health.status == 503
+            assert (await site.post("/v1/chat/completions", ask))[0] == 503
+            assert not draining.done()
+            assert (await response.text()).endswith("data: [DONE]\n\n")
+        async with asyncio.timeout(30):
+            await draining
+
+
+async def test_draining_gives_up_after_its_time() -> None:
+    """None unless told."""
+    async with start(SimulatorSpec(model="demo")) as site:
+        ask = {"messages": HELLO, "max_tokens": 50_000, "stream": True}
+        async with site.http.post("/v1/chat/completions", json=ask) as response:
+            await response.content.readline()
+            async with asyncio.timeout(30):
+                await site.server.drain()
+            response.close()
+
+
+async def test_bodies_over_the_limit_are_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With FastAPI's shape of an error."""
+    monkeypatch.setattr("igw.simulator.server.MAX_BODY_BYTES", 1000)
+    async with start(SimulatorSpec(model="demo")) as small:
+        status, body = await small.post("/v1/completions", {"prompt": "x" * 2000})
+    assert (status, body) == (413, {"detail": "Request Entity Too Large"})
+
+
+async def test_details_of_usage_are_left_out_when_told() -> None:
+    """Whole and streamed, as vLLM without its flag."""
+    async with start(SimulatorSpec(model="demo", speed=50, enable_prompt_tokens_details=False)) as site:
+        ask = {"messages": HELLO, "max_tokens": 1}
+        _, body = await site.post("/v1/chat/completions", ask)
+        assert body["usage"]["prompt_tokens_details"] is None
+        events = await site.events("/v1/chat/completions", ask | {"stream_options": {"include_usage": True}})
+        assert "prompt_tokens_details" not in events[-1]["usage"]
+        _, message = await site.post("/v1/messages", ask | {"model": "demo"})
+        assert set(message["usage"]) == {"input_tokens", "output_tokens"}
+
+
+async def test_priority_decides_who_runs_first() -> None:
+    """Lower first, under that policy."""
+    spec = SimulatorSpec(model="demo", max_num_seqs=1, scheduling_policy="priority")
+    async with start(spec) as site:
+        ask = {"messages": HELLO, "max_tokens": 20, "stream": True}
+        async with site.http.post("/v1/chat/completions", json=ask) as first:
+            await first.content.readline()
+            late = await site.http.post("/v1/chat/completions", json=ask | {"priority": 5})
+            soon = await site.http.post("/v1/chat/completions", json=ask | {"priority": 1})
+            ended = []
+
+            async def read(name: str, response: aiohttp.ClientResponse) -> None:
+                await response.read()
+                ended.append(name)
+
+            async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+                group.create_task(read("late", late))
+                group.create_task(read("soon", soon))
+                group.create_task(read("first", first))
+        assert ended == ["first", "soon", "late"]
+
+
 async def test_a_scheduler_that_fails_takes_the_server_down_with_its_own_error() -> None:
     """Requests would wait for ever otherwise."""
 
@@ -287,7 +376,7 @@ async def test_metrics_follow_the_traffic(site: Site) -> None:
     assert lines[f"vllm:prompt_tokens_cached_total{labels}"] == f"{(len(HELLO_TOKENS) - 1) // 16 * 16}.0"
     assert lines[f"vllm:time_to_first_token_seconds_count{labels}"] == "2.0"
     assert lines[f"vllm:inter_token_latency_seconds_count{labels}"] == "12.0"
-    success = 'vllm:request_success_total{engine="0",model_name="demo",finished_reason="length"}'
+    success = 'vllm:request_success_total{engine="0",finished_reason="length",model_name="demo"}'
     assert lines[success] == "2.0"
 
 

@@ -38,7 +38,11 @@ class Dial(msgspec.Struct, frozen=True):
         """Return the parameter typer makes the option of; None stands for a flag that was not given."""
         kind, extra = _python_type(self.type)
         declared = typer.Option(
-            *self.flags, help=self.text, rich_help_panel=self.panel, show_default=self.default or False, **extra
+            *self.flags,
+            help=self.text,
+            rich_help_panel=self.panel,
+            show_default=self.default or False,
+            **extra,
         )
         annotation = Annotated[kind | None, declared]  # type: ignore[valid-type]
         return inspect.Parameter(
@@ -114,7 +118,7 @@ def _plain(kind: types.Type) -> tuple[types.Type, str, dict[str, Any]]:
 
 
 def _default(field: types.Field) -> str:
-    if field.default in {msgspec.NODEFAULT, None} or field.default == "":
+    if field.default is msgspec.NODEFAULT or field.default is None:
         return ""
     return str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
 

@@ -47,13 +47,15 @@ class Source(msgspec.Struct, frozen=True):
     """File in the folder of traces, or name of a generator."""
     requests: int = 0
     """How many to draw; 0 for a trace that lists its requests."""
+    easy_rate: float = 1.0
+    """Requests per second that every pool keeps up with: where the search for its capacity begins."""
 
 
-CONVERSATION = Source("conversation", "mooncake_conversation_a.jsonl.gz")
-AZURE_CONV = Source("azure-conv", "azure_conv_2023_a.csv.gz")
-AZURE_CODE = Source("azure-code", "azure_code_2023_a.csv.gz")
-DEEPSEEK_R1 = Source("deepseek-r1", "servegen_deepseek_r1.jsonl.gz", 6_000)
-M_SMALL = Source("m-small", "servegen_m_small_day2.jsonl.gz", 20_000)
+CONVERSATION = Source("conversation", "mooncake_conversation_a.jsonl.gz", easy_rate=2)
+AZURE_CONV = Source("azure-conv", "azure_conv_2023_a.csv.gz", easy_rate=32)
+AZURE_CODE = Source("azure-code", "azure_code_2023_a.csv.gz", easy_rate=8)
+DEEPSEEK_R1 = Source("deepseek-r1", "servegen_deepseek_r1.jsonl.gz", 16_000, easy_rate=8)
+M_SMALL = Source("m-small", "servegen_m_small_day2.jsonl.gz", 50_000, easy_rate=512)
 LADDER = Source("ladder", "shared-prefix", 4_000)
 CLAUDE_CODE = Source("claude-code", "claude_code_sessions_a.jsonl.gz")
 

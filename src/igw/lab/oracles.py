@@ -137,7 +137,9 @@ def dispatched(workload: Workload, records: Iterable[Record]) -> list[Asked]:
         number = at.get(record.session, 0)
         session = sessions.get(record.session)
         if session is None or number >= len(session.turns):
-            raise ValueError(f"session {record.session!r} has no request {number} in workload {workload.name}")
+            raise ValueError(
+                f"session {record.session!r} has no request {number} in workload {workload.name}"
+            )
         complete = record.fate is Fate.COMPLETE
         if record.server >= 0:
             asked = Asked(session.turns[number], complete and not record.warmup)

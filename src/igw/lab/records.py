@@ -12,9 +12,9 @@ class Fate(StrEnum):
 
     COMPLETE = "complete"
     REJECTED = "rejected"
-    """The picker refused it."""
+    """The picker refused it; or its server did, as longer than the context, say: then `server` tells which."""
     LOST = "lost"
-    """Its server went away in the middle."""
+    """Its server went away in the middle, or none that was picked could be reached."""
     UNFINISHED = "unfinished"
     """The run ended first."""
 
@@ -31,7 +31,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     held_seconds: float
     """From arrival to dispatch: time spent at the gateway."""
     queued_seconds: float
-    """From arrival at the server to its first step."""
+    """From arrival at the server to its first step, the front end included."""
     ttft_seconds: float
     """From arrival at the gateway to the first token."""
     e2e_seconds: float
@@ -45,7 +45,11 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     @property
     def tpot_seconds(self) -> float:
         """Mean time per output token after the first; 0 for an answer of one token."""
-        return (self.e2e_seconds - self.ttft_seconds) / (self.output_tokens - 1) if self.output_tokens > 1 else 0.0
+        return (
+            (self.e2e_seconds - self.ttft_seconds) / (self.output_tokens - 1)
+            if self.output_tokens > 1
+            else 0.0
+        )
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False):

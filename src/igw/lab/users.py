@@ -21,7 +21,7 @@ def with_users(
 ) -> Workload:
     """Return *workload* as *users* who each work through their share of the sessions, one session after another.
 
-    Sessions are shuffled and dealt to whoever would be free first. A user is one long session (so `Session.id` names the user): its first
+    Sessions are shuffled and dealt to whoever would be free first. A user is one long session and a tenant (so both names are the user's): its first
     request comes by chance within *spread_seconds*, and *pause_seconds* pass between the end of one session and the start of the next.
     Block ids stay, so the sessions of a user share no more text than before. ValueError without users or sessions.
     """
@@ -54,4 +54,14 @@ def _chained(name: str, sessions: list[Session], start_seconds: float, pause_sec
     for session in sessions[1:]:
         first, *rest = session.turns
         turns += [replace(first, think_seconds=first.think_seconds + pause_seconds), *rest]
-    return replace(sessions[0], id=name, turns=tuple(turns), start_seconds=start_seconds)
+    person = replace(sessions[0], id=name, turns=tuple(turns), start_seconds=start_seconds)
+    return _owned(person, name)
+
+
+def _owned(session: Session, tenant: str) -> Session:
+    """Return *session* as one of *tenant*, with all that it spawns."""
+    turns = (
+        replace(turn, spawns=tuple(_owned(each, tenant) for each in turn.spawns)) if turn.spawns else turn
+        for turn in session.turns
+    )
+    return replace(session, turns=tuple(turns), tenant=tenant)

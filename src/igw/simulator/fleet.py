@@ -5,15 +5,23 @@ What each of them does is in `server`; where the objects come from, in `manifest
 
 from __future__ import annotations
 
+import asyncio
 import errno
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import product
 
 import msgspec
 
 from igw.errors import ConfigError
+from igw.simulator.kv_events.publisher import EventAddressError
 from igw.simulator.manifest import Simulator, checked_server
+from igw.simulator.rpc import GrpcAddressError
 from igw.simulator.server import ModelServer
+from igw.simulator.serving import ServerConfig
+
+GRPC_PORT_LABEL = "igw.dev/grpc-port"
+"""Label of an endpoint that listens for gRPC too, with the port for a value."""
 
 
 class SimulatedEndpoint(msgspec.Struct, frozen=True):
@@ -30,14 +38,25 @@ class SimulatedEndpoint(msgspec.Struct, frozen=True):
 async def running(simulators: Iterable[Simulator]) -> AsyncIterator[list[SimulatedEndpoint]]:
     """Serve all of them while the context is open; ConfigError when an address cannot be listened on."""
     async with AsyncExitStack() as stack:
-        endpoints = []
+        endpoints, servers = [], []
         for simulator in simulators:
             config = checked_server(simulator)
-            for number in range(simulator.spec.replicas):
-                server = ModelServer(config)
+            for number, (suffix, one) in enumerate(_servers(simulator, config)):
+                servers.append(server := ModelServer(one))
                 port = await _listen(stack, server, simulator, number)
-                endpoints.append(_endpoint(simulator, number, port))
+                endpoints.append(_endpoint(simulator, suffix, port, server.grpc_port))
         yield endpoints
+        await asyncio.gather(*(server.drain() for server in servers))
+
+
+def _servers(simulator: Simulator, config: ServerConfig) -> Iterator[tuple[str, ServerConfig]]:
+    """Yield the end of each server's name and what it runs; a rank with a port of its own is a server."""
+    ranks = range(config.data_parallel_size) if simulator.spec.data_parallel_external_lb else [None]
+    for number, (replica, rank) in enumerate(product(range(simulator.spec.replicas), ranks)):
+        suffix = f"{replica}" if rank is None else f"{replica}-rank-{rank}"
+        grpc_port = config.grpc_port + number if config.grpc_port else config.grpc_port
+        one = {"replica": replica, "data_parallel_rank": rank, "grpc_port": grpc_port}
+        yield suffix, msgspec.structs.replace(config, **one)
 
 
 async def _listen(stack: AsyncExitStack, server: ModelServer, simulator: Simulator, number: int) -> int:
@@ -45,6 +64,12 @@ async def _listen(stack: AsyncExitStack, server: ModelServer, simulator: Simulat
     port = first + number if first else 0
     try:
         return await stack.enter_async_context(server.serving(address, port))
+    except EventAddressError as error:
+        hint = "set other addresses, or a port * for free ones"
+        raise ConfigError(f"{simulator.title}: spec.kvEventsConfig", str(error), hint) from error
+    except GrpcAddressError as error:
+        hint = "set grpcPort (--grpc-port) to another port, or to 0 for free ports"
+        raise ConfigError(f"{simulator.title}: spec.grpcPort", str(error), hint) from error
     except (OSError, OverflowError) as error:
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         problem = "is already in use" if taken else f"cannot be listened on: {error}"
@@ -54,11 +79,14 @@ async def _listen(stack: AsyncExitStack, server: ModelServer, simulator: Simulat
         ) from error
 
 
-def _endpoint(simulator: Simulator, number: int, port: int) -> SimulatedEndpoint:
+def _endpoint(simulator: Simulator, suffix: str, port: int, grpc_port: int | None) -> SimulatedEndpoint:
+    labels = simulator.spec.labels
+    if grpc_port is not None:
+        labels = labels | {GRPC_PORT_LABEL: str(grpc_port)}
     return SimulatedEndpoint(
-        name=f"{simulator.metadata.name}-{number}",
+        name=f"{simulator.metadata.name}-{suffix}",
         namespace=simulator.metadata.namespace,
         address=simulator.spec.address,
         port=str(port),
-        labels=simulator.spec.labels,
+        labels=labels,
     )

@@ -22,6 +22,9 @@ from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
 TOKEN_BYTES = 4
 
+MEDIA_TOKENS = {"image_url": 256, "input_image": 256, "image": 256, "input_audio": 128, "video_url": 1024}
+"""Placeholder tokens of a part by its type; a picture of 448 x 448 pixels has 256 in Qwen2.5-VL and InternVL."""
+
 _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
 _STARTS = [" " + "".join(word) for word in product(_CONSONANTS, _VOWELS, _CONSONANTS)][::7][:128]
 _JOINTS = ["".join(word) for word in product(_CONSONANTS, _VOWELS, _CONSONANTS, _VOWELS)][::38][:128]
@@ -37,7 +40,17 @@ def tokenize(text: str) -> array[int]:
     return tokens
 
 
-def render_chat(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None = None) -> str:
+def detokenize(tokens: Iterable[int]) -> str:
+    """Return the text of tokens; bytes that are no UTF-8 become U+FFFD, the zeros that fill a token up vanish."""
+    return _packed(tokens).replace(b"\0", b"").decode("utf-8", "replace")
+
+
+def render_chat(
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Any] | None = None,
+    *,
+    add_generation_prompt: bool = True,
+) -> str:
     """Return the prompt of a conversation: tools first, ChatML markers, open for the assistant's turn.
 
     Every message starts on a token of its own, and a conversation that goes on with the assistant's answer extends
@@ -54,40 +67,53 @@ def render_chat(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | No
         if calls := message.get("tool_calls"):
             body += f"<tool_call>{msgspec.json.encode(calls).decode()}</tool_call>"
         parts.append(_block(role, body))
-    parts.append(_padded("<|im_start|>assistant\n"))
+    if add_generation_prompt:
+        parts.append(_padded("<|im_start|>assistant\n"))
     return "".join(parts)
 
 
-def answer(prompt_tokens: Iterable[int], count: int) -> list[str]:
-    """Return the first `count` pieces of the answer to a prompt; more of them never change the earlier ones."""
-    seed = xxh3_128_digest(_packed(prompt_tokens))
+def media_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many tokens of a conversation's prompt are placeholders of pictures, sounds and films."""
+    contents = [content for message in messages if isinstance(content := message.get("content"), list)]
+    return sum(_media_tokens(part) for content in contents for part in content)
+
+
+def answer(prompt_tokens: Iterable[int], count: int, choice: int = 0) -> list[str]:
+    """Return the first `count` pieces of an answer to a prompt; more of them never change the earlier ones.
+
+    A prompt has a different answer for each `choice`.
+    """
+    seed = xxh3_128_digest(_packed(prompt_tokens), choice)
     drawn = bytearray(hashlib.shake_128(seed).digest(count))
     if drawn:
         drawn[0] |= 128  # no leading blank, which clients like to strip
     return [PIECES[index] for index in drawn]
 
 
-def natural_length(prompt_tokens: Iterable[int]) -> int:
+def natural_length(prompt_tokens: Iterable[int], choice: int = 0) -> int:
     """Return after how many tokens, 16 to 256, the model itself ends its answer to a prompt."""
-    return 16 + xxh3_64_intdigest(_packed(prompt_tokens)) % 241
+    return 16 + xxh3_64_intdigest(_packed(prompt_tokens), choice) % 241
 
 
-def cut_at_stop(pieces: list[str], stop: Sequence[str]) -> tuple[list[str], str | None]:
-    """Return the pieces up to the token that completes a stop string, which itself is not shown, and that string.
+def cut_at_stop(
+    pieces: list[str], stop: Sequence[str], *, min_tokens: int = 0, include: bool = False
+) -> tuple[list[str], str | None]:
+    """Return the pieces up to the token that completes a stop string, and that string.
 
+    The string itself is shown only with `include`; one that ends within the first `min_tokens` tokens does not count.
     As in vLLM the string completed by the earliest token wins, then the one named first.
     """
     text = "".join(pieces)
     best: tuple[int, int, int] | None = None
     for order, string in enumerate(stop):
-        start = text.find(string)
+        start = text.find(string, max(0, min_tokens * TOKEN_BYTES - len(string) + 1))
         if start >= 0:
             token = (start + len(string) - 1) // TOKEN_BYTES
             best = min(best or (token, order, start), (token, order, start))
     if best is None:
         return pieces, None
     token, order, start = best
-    shown = text[:start]
+    shown = text[: start + len(stop[order]) if include else start]
     cut = [shown[i * TOKEN_BYTES : (i + 1) * TOKEN_BYTES] for i in range(token + 1)]
     return cut, stop[order]
 
@@ -121,6 +147,12 @@ def _part(part: Any, where: str) -> str:
         raise ValueError(f"{where} must be an object with a type")
     if isinstance(text := part.get("text"), str):
         return text
-    # Other media: a placeholder of fixed length that differs from picture to picture, as engines hash them.
-    digest = xxh3_64_intdigest(msgspec.json.encode(part))
-    return f"<|media:{digest:016x}|>"
+    # As engines hash media: the same picture has the same placeholder, another one differs in its first tokens.
+    mark = f"<|media:{xxh3_64_intdigest(msgspec.json.encode(part)):016x}|>"
+    return mark + "." * (_media_tokens(part) * TOKEN_BYTES - len(mark))
+
+
+def _media_tokens(part: Any) -> int:
+    if not isinstance(part, dict) or isinstance(part.get("text"), str):
+        return 0
+    return MEDIA_TOKENS.get(str(part.get("type")), MEDIA_TOKENS["image_url"])

@@ -23,7 +23,7 @@ from igw.scheduling import configured
 from igw.scheduling.scheduler import Scheduler
 from igw.simulator.manifest import Hardware, SimulatorSpec
 from tests.lab.policies.candidates import DONE, decision, endpoints, facts, request, setting
-from tests.lab.policies.test_clairvoyant import Known, State
+from tests.lab.policies.truths import Known, State
 
 EXAMPLES = Path(__file__).parents[3] / "examples/policies"
 

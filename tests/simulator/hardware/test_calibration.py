@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igw.simulator.engine.engine import Engine, EngineConfig
-from igw.simulator.engine.sequence import Sequence
 from igw.simulator.hardware.calibration import ENGINE_OVERHEAD_MS, StepTime, kv_capacity_tokens
 
-MEASURED = Path(__file__).parent / "data" / "vllm_qwen3_32b_tp2_h100.csv"
+DOCS = Path(__file__).parents[3] / "docs" / "simulator.md"
 LLAMA = StepTime.load("llama-3.1-8b", tp=1)
 
 
@@ -64,41 +61,68 @@ def test_weights_that_do_not_fit_and_unknown_sizes_are_errors() -> None:
         kv_capacity_tokens("gpt-2", 1)
 
 
-def test_time_per_output_token_is_that_of_real_vllm_within_six_percent() -> None:
-    """The engine in virtual time, at fixed concurrency, against 25 measured points of Qwen3-32B on two H100."""
-    config = EngineConfig(StepTime.load("qwen3-32b", 2), kv_capacity_tokens("qwen3-32b", 2) // 16)
-    with MEASURED.open() as file:
-        rows = [
-            (int(r["isl"]), int(r["osl"]), int(r["batch_size"]), float(r["silicon_tpot_ms"]) / 1e3)
-            for r in csv.DictReader(file)
-        ]
-    errors = [abs(_tpot_seconds(config, *row[:3]) / row[3] - 1) for row in rows]
-    assert len(errors) == 25
-    assert sum(errors) / len(errors) < 0.06
+def test_a_step_that_only_decodes_is_looked_up_with_the_same_result() -> None:
+    """The table and the formula, within its bounds and beyond them."""
+    for count in (1, 7, 256, 1024, 1025, 3000):
+        us = LLAMA.us_per_kv_token * 100 * count + LLAMA.us_per_seq * count + LLAMA.us_fixed_decode
+        expected_ms = ENGINE_OVERHEAD_MS + LLAMA.linear.at(count) + LLAMA.lm_head.at(count) + us / 1e3
+        assert LLAMA.seconds([], count, 100 * count, 0) == pytest.approx(expected_ms / 1e3)
 
 
-def _tpot_seconds(config: EngineConfig, prompt: int, output: int, concurrency: int) -> float:
-    """Replace every finished sequence at once, starting from evenly spread progress; mean over 1.5 generations."""
-    engine, now, started = Engine(config), 0.0, 0
-    first_token: dict[str, float] = {}
-    tpots: list[float] = []
+def test_an_accelerator_without_measurements_is_derived() -> None:
+    """It keeps its name, and differs where the datasheets do."""
+    h200, l4 = (StepTime.load("llama-3.1-8b", 1, name) for name in ("H200", "L4"))
+    assert (h200.accelerator, l4.accelerator) == ("H200", "L4")
+    assert h200.seconds([], 64, 64_000, 0) < LLAMA.seconds([], 64, 64_000, 0) < l4.seconds([], 64, 64_000, 0)
+    prompt_seconds = LLAMA.seconds([(8192, 0)], 0, 0, 1)
+    assert h200.seconds([(8192, 0)], 0, 0, 1) == pytest.approx(prompt_seconds, rel=0.01)
+    assert l4.seconds([(8192, 0)], 0, 0, 1) > 8 * prompt_seconds
 
-    def submit(tokens: int) -> None:
-        nonlocal started
-        engine.submit(Sequence(str(started), prompt, tokens), now)
-        started += 1
 
-    for number in range(concurrency):
-        submit(max(2, output * (number + 1) // concurrency))
-    while len(tpots) < 1.5 * concurrency:
-        step = engine.begin_step(now)
-        assert step is not None
-        now += step.duration_seconds
-        for emission in engine.finish_step(step):
-            name = emission.sequence.id
-            first_token.setdefault(name, now)
-            if emission.reason:
-                if int(name) >= concurrency:
-                    tpots.append((now - first_token.pop(name)) / (output - 1))
-                submit(output)
-    return sum(tpots) / len(tpots)
+def test_kv_capacity_grows_with_the_accelerators_memory() -> None:
+    """The same weights leave much more room in an H200, and little in an L4."""
+    l4, h100, h200 = (kv_capacity_tokens("llama-3.1-8b", 1, name) for name in ("L4", "H100", "H200"))
+    assert 8_192 < l4 < 16_384 < h100 < h200
+    with pytest.raises(ValueError, match="does not fit on 4 L4: raise the tensor parallelism"):
+        kv_capacity_tokens("llama-3.1-70b", 4, "L4")
+
+
+def test_an_unknown_accelerator_is_an_error_for_both() -> None:
+    """With the nearest name."""
+    for load in (StepTime.load, kv_capacity_tokens):
+        with pytest.raises(ValueError, match=r"no accelerator 'h10'; did you mean H100\? known: H100, H200"):
+            load("llama-3.1-8b", 1, "h10")
+
+
+def test_own_measurements_come_from_a_file_as_documented(tmp_path: Path) -> None:
+    """The documentation's example, on the accelerator where it was measured and on another."""
+    path = tmp_path / "my-model.yaml"
+    path.write_text(documented("my-model.yaml"))
+    mine = StepTime.load(str(path), 1)
+    assert (mine.model, mine.linear.at(2048), mine.us_fixed_prefill) == ("my-model", 35.9, 790)
+    assert StepTime.load(str(path), 1, "A100").us_per_kv_token == pytest.approx(0.0444 * 3.35 / 2.039)
+    assert kv_capacity_tokens(str(path), 1) == kv_capacity_tokens("llama-3.1-8b", 1)
+
+
+def test_own_measurements_are_refused_with_a_reason(tmp_path: Path) -> None:
+    """Another parallelism, a curve that goes back, a field that does not exist, no file."""
+    path = tmp_path / "my-model.yaml"
+    path.write_text(documented("my-model.yaml"))
+    with pytest.raises(ValueError, match="was measured with tensor parallelism 1, not 2; set it to 1"):
+        StepTime.load(str(path), 2)
+    path.write_text(documented("my-model.yaml").replace("[1, 256, 2048, 8192]", "[1, 256, 256, 8192]"))
+    with pytest.raises(
+        ValueError, match=r"my-model\.yaml: the counts of a curve must rise - at `\$\.linear`"
+    ):
+        StepTime.load(str(path), 1)
+    path.write_text(documented("my-model.yaml").replace("usPerSeq", "usPerSequence"))
+    with pytest.raises(ValueError, match=r"my-model\.yaml: .*usPerSequence"):
+        StepTime.load(str(path), 1)
+    with pytest.raises(ValueError, match=r"none\.yaml: No such file"):
+        StepTime.load(str(tmp_path / "none.yaml"), 1)
+
+
+def documented(name: str) -> str:
+    """Return the file of that name as printed in the documentation."""
+    [block] = [text for text in DOCS.read_text().split("```yaml\n") if text.startswith(f"# {name}\n")]
+    return block.split("```")[0]

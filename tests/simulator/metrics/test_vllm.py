@@ -1,119 +1,131 @@
-"""The metrics page against one recorded from vLLM 0.32."""
+"""The page of vLLM's dialect against one recorded from vLLM 0.32."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from prometheus_client import Metric
-from prometheus_client.parser import text_string_to_metric_families
 
-from igw.simulator.engine.engine import Engine, EngineConfig
-from igw.simulator.engine.sequence import Emission, Sequence
+from igw.simulator.engine.config import EngineConfig, Statistics
+from igw.simulator.engine.engine import Engine
+from igw.simulator.engine.sequence import Sequence
 from igw.simulator.hardware.calibration import StepTime
-from igw.simulator.metrics.vllm import Histogram, Histograms, Page, length_buckets
+from igw.simulator.metrics.families import Rank
+from igw.simulator.metrics.page import Page
+from igw.simulator.metrics.vllm import NOT_SHOWN, VLLM
+from tests.simulator.metrics.pages import (
+    CONFIG,
+    MODEL,
+    WALL_SECONDS,
+    distributions,
+    families,
+    one_request,
+    page,
+    recorded,
+    shape,
+    value,
+)
 
-RECORDED = Path(__file__).parent / "data" / "vllm-0.32.0-metrics.txt"
-CONFIG = EngineConfig(StepTime.load(), 1000, max_model_len=8192)
-
-
-def families(text: str) -> dict[str, Metric]:
-    """The families of a page by name."""
-    return {family.name: family for family in text_string_to_metric_families(text)}
-
-
-def page(engine: Engine, histograms: Histograms, model: str = "m") -> dict[str, Metric]:
-    """Our page, parsed by the official library."""
-    return families(Page(model, CONFIG, histograms).render(engine.statistics()).decode())
-
-
-def test_every_family_is_one_of_vllm_with_the_same_type_labels_and_help() -> None:
-    """Ours are a subset of the recorded ones; so are the values of labels other than the model's name and sizes."""
-    recorded = families(RECORDED.read_text())
-    ours = page(Engine(CONFIG), Histograms("m", 8192))
-    assert len(ours) == 19
-    for name, family in ours.items():
-        twin = recorded[name]
-        assert (family.type, family.documentation) == (twin.type, twin.documentation)
-        assert {s.name for s in family.samples} <= {s.name for s in twin.samples}
-        assert {frozenset(s.labels) for s in family.samples} == {frozenset(s.labels) for s in twin.samples}
+RECORDED = {name: each for name, each in recorded("vllm-0.32.0-metrics.txt").items() if name[:5] == "vllm:"}
+VARYING = {"vllm:lora_requests_info", "vllm:cache_config_info"}
+"""Families whose labels tell of adapters and sizes."""
 
 
-@pytest.mark.parametrize("label", ["le", "reason", "finished_reason"])
-def test_buckets_and_reasons_are_those_of_vllm(label: str) -> None:
-    """For a model of the recorded length."""
-    recorded, ours = families(RECORDED.read_text()), page(Engine(CONFIG), Histograms("m", 8192))
-    for name, family in ours.items():
-        values = [sample.labels.get(label) for sample in family.samples]
-        assert values == [
-            s.labels.get(label) for s in recorded[name].samples if not s.name.endswith("_created")
-        ]
+def test_every_family_of_vllm_is_there_and_none_else() -> None:
+    """The recorded page was cut by what `NOT_SHOWN` lists, which names no family of vLLM's own."""
+    assert set(page(VLLM)) == set(RECORDED)
+    assert not any(part in name for name in RECORDED for part in NOT_SHOWN)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_family_has_vllms_type_and_help_and_series(name: str) -> None:
+    """The same labels in the same order, buckets and all, for a model of the recorded name and length."""
+    ours, theirs = page(VLLM)[name], RECORDED[name]
+    assert (ours.type, ours.documentation) == (theirs.type, theirs.documentation)
+    if name in VARYING:
+        assert {frozenset(s.labels) for s in ours.samples} == {frozenset(s.labels) for s in theirs.samples}
+    else:
+        assert shape(ours) == shape(theirs)
 
 
 def test_the_page_tells_what_the_engine_does() -> None:
     """One running, one waiting, and the tokens so far."""
-    engine, histograms = Engine(EngineConfig(StepTime.load(), 1000, max_num_seqs=1)), Histograms("m", 8192)
+    engine = Engine(EngineConfig(StepTime.load(), 1000, max_num_seqs=1))
     for name in "ab":
         engine.submit(Sequence(name, 100, 10), 0.0)
     step = engine.begin_step(0.0)
     assert step is not None
     engine.finish_step(step)
-    values = {
-        sample.name.removeprefix("vllm:"): sample.value
-        for family in page(engine, histograms).values()
-        for sample in family.samples
-        if set(sample.labels) == {"engine", "model_name"}
+    found = page(VLLM, engine.statistics())
+    assert value(found, "vllm:num_requests_running") == 1
+    assert value(found, "vllm:num_requests_waiting") == 1
+    assert value(found, "vllm:num_requests_waiting_by_reason", reason="capacity") == 1
+    assert value(found, "vllm:prompt_tokens_total") == 100
+    assert value(found, "vllm:prompt_tokens_by_source_total", source="local_compute") == 100
+    assert value(found, "vllm:generation_tokens_total") == 1
+    assert value(found, "vllm:kv_cache_usage_perc") == pytest.approx(7 / 1000)
+    assert value(found, "vllm:engine_sleep_state", sleep_state="awake") == 1
+
+
+def test_sources_of_cached_tokens_add_up() -> None:
+    """Ninety tokens from this server's memory, ten from elsewhere, of 160."""
+    statistics = _statistics(
+        prompt_tokens=160,
+        prompt_tokens_cached=100,
+        prefix_hits_tokens=90,
+        external_queries_tokens=70,
+        external_hits_tokens=10,
+    )
+    found = page(VLLM, statistics)
+    sources = ("local_compute", "local_cache_hit", "external_kv_transfer")
+    by_source = [value(found, "vllm:prompt_tokens_by_source_total", source=each) for each in sources]
+    assert by_source == [60, 90, 10]
+    tiers = [value(found, "vllm:prompt_tokens_cached_by_source_total", source=each) for each in TIERS]
+    assert tiers == [90, 0, 0, 0, 10]
+    assert value(found, "vllm:external_prefix_cache_hits_total") == 10
+
+
+TIERS = ("device", "host", "p2p", "disk", "external_unspecified")
+
+
+def test_a_sleeping_engine_tells_its_level() -> None:
+    """Level 2 discards the weights too."""
+    rank = Rank(CONFIG, distributions(VLLM))
+    for level, state in ((1, "weights_offloaded"), (2, "discard_all")):
+        text = Page(VLLM, MODEL, [rank]).render([_statistics(asleep=True)], WALL_SECONDS, level).decode()
+        states = {s.labels["sleep_state"]: s.value for s in families(text)["vllm:engine_sleep_state"].samples}
+        assert [name for name, on in states.items() if on] == [state]
+
+
+def test_a_finished_request_is_in_its_distributions() -> None:
+    """Two seconds in all, the first token after one, eleven tokens; the step counts what it computed and sampled."""
+    histograms = distributions(VLLM)
+    one_request(histograms)
+    found = page(VLLM, histograms=histograms)
+    sums = {
+        "e2e_request_latency_seconds": 2.0,
+        "request_time_per_output_token_seconds": pytest.approx(0.1),
+        "request_prompt_tokens": 7,
+        "request_generation_tokens": 11,
+        "request_queue_time_seconds": 0.25,
+        "request_prefill_kv_computed_tokens": 3,
+        "request_params_n": 1,
+        "request_params_max_tokens": 11,
+        "iteration_tokens_total": 8,
     }
-    assert values["num_requests_running"] == 1
-    assert values["num_requests_waiting"] == 1
-    assert values["prompt_tokens_total"] == 100
-    assert values["generation_tokens_total"] == 1
-    assert values["kv_cache_usage_perc"] == pytest.approx(7 / 1000)
+    assert {name: value(found, f"vllm:{name}_sum") for name in sums} == sums
 
 
 def test_cache_config_has_the_sizes_schedulers_read() -> None:
-    """As labels, like vLLM's."""
-    [sample] = page(Engine(CONFIG), Histograms("m", 8192))["vllm:cache_config_info"].samples
-    assert (sample.labels["block_size"], sample.labels["num_gpu_blocks"]) == ("16", "1000")
-    assert sample.labels["kv_cache_size_tokens"] == "16000"
+    """As labels, like vLLM's, for every engine."""
+    ranks = [Rank(CONFIG, distributions(VLLM), number) for number in (0, 1)]
+    text = Page(VLLM, MODEL, ranks).render([_statistics(), _statistics()], WALL_SECONDS).decode()
+    samples = families(text)["vllm:cache_config_info"].samples
+    assert [(s.labels["engine"], s.labels["block_size"], s.labels["num_gpu_blocks"]) for s in samples] == [
+        ("0", "16", "1000"),
+        ("1", "16", "1000"),
+    ]
+    assert samples[0].labels["kv_cache_size_tokens"] == "16000"
 
 
-def test_a_histogram_counts_cumulatively_and_bounds_are_inclusive() -> None:
-    """`le` means less or equal."""
-    histogram = Histogram("h", "Help.", (1.0, 2.0), 'engine="0",model_name="m"')
-    for value in (0.5, 1.0, 1.5, 9.0):
-        histogram.observe(value)
-    [family] = text_string_to_metric_families("".join(histogram.render()))
-    assert [sample.value for sample in family.samples] == [2, 3, 4, 4, 12.0]
-
-
-def test_a_finished_sequence_is_in_every_distribution_per_request() -> None:
-    """Two seconds in all, the first token after one, eleven tokens."""
-    histograms = Histograms("m", 8192)
-    histograms.finished(
-        Emission(Sequence("a", 7, 11), 1, 11, 0, 0.25), arrived=10.0, first_token=11.0, now=12.0
-    )
-    ours = page(Engine(CONFIG), histograms)
-
-    def total(name: str) -> float:
-        [sample] = [s for s in ours[f"vllm:{name}"].samples if s.name.endswith("_sum")]
-        return sample.value
-
-    assert total("e2e_request_latency_seconds") == 2.0
-    assert total("request_time_per_output_token_seconds") == pytest.approx(0.1)
-    assert total("request_prompt_tokens") == 7
-    assert total("request_generation_tokens") == 11
-    assert total("request_queue_time_seconds") == 0.25
-
-
-def test_a_model_name_with_quotes_stays_parseable() -> None:
-    """Label values are escaped."""
-    name = 'a"b\\c'
-    sample = page(Engine(CONFIG), Histograms(name, 8192), name)["vllm:num_requests_running"].samples[0]
-    assert sample.labels["model_name"] == name
-
-
-def test_length_buckets_stop_at_the_models_length() -> None:
-    """1-2-5 series."""
-    assert length_buckets(8192)[-3:] == (1000.0, 2000.0, 5000.0)
-    assert length_buckets(1) == (1.0,)
+def _statistics(**changes: object) -> Statistics:
+    now = Engine(CONFIG).statistics()
+    return type(now)(**{name: getattr(now, name) for name in now.__struct_fields__} | changes)

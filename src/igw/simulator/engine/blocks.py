@@ -6,14 +6,21 @@ Which sequence may grow and which one must give way is the engine's decision, no
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal
 
 from xxhash import xxh3_64_intdigest
 
+from igw.simulator.engine.events import Cleared, KvEvent, Removed, Stored
 
-def block_hashes(model: str, tokens: array[int], block_size: int) -> tuple[int, ...]:
-    """Return a chained 64-bit hash per full block of `tokens`: equal hashes mean equal model and equal prefix."""
-    parent = xxh3_64_intdigest(model.encode())
+
+def block_hashes(
+    model: str, tokens: array[int], block_size: int, *, adapter: str = "", salt: str = ""
+) -> tuple[int, ...]:
+    """Return a chained 64-bit hash per full block: equal hashes mean equal prefix, model, adapter and cache salt."""
+    key = f"{model}\0{adapter}\0{salt}" if adapter or salt else model
+    parent = xxh3_64_intdigest(key.encode())
     stride = block_size * tokens.itemsize
     hashes = []
     with memoryview(tokens) as view, view.cast("B") as raw:
@@ -23,77 +30,162 @@ def block_hashes(model: str, tokens: array[int], block_size: int) -> tuple[int, 
     return tuple(hashes)
 
 
+Naming = Literal["new", "known", "copy"]
+"""What became of a block that got its name: nobody had it; a free block had it, which is blank now; or somebody holds
+a block of that name, and this one stays an unnamed copy."""
+
+
 class KvBlocks:
     """Counts blocks instead of numbering them; only full blocks have a name, their hash.
 
     A block is free or held. A held block is either named, perhaps by several sequences at once, or unnamed:
     partly filled, or a second copy of a name that was already taken (vLLM does not merge such copies).
     A free block may still be cached under its name until it is needed: the least recently used goes first.
+    With `cpu_count` names that go move to a second tier, where again the least recently used makes room.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(
+        self, count: int, cpu_count: int = 0, events: Callable[[KvEvent], None] | None = None
+    ) -> None:
         self.count = count
-        self._holders: dict[int, int] = {}
-        self._unnamed = 0
-        self._idle: dict[int, None] = {}  # insertion order is the order of eviction
-
-    @property
-    def free(self) -> int:
+        self.free = count
         """Blocks nobody holds, cached ones included."""
-        return self.count - len(self._holders) - self._unnamed
+        self._cpu_count = cpu_count
+        self._events = events
+        self._holders: dict[int, int] = {}  # 0 for cached ones
+        # A plain dict is slow to pop from the front: it walks over what was deleted there.
+        self._idle: OrderedDict[int, None] = OrderedDict()  # in the order of eviction
+        self._cpu: OrderedDict[int, None] = OrderedDict()
 
     @property
     def cached(self) -> int:
         """Free blocks that can still be found by name."""
         return len(self._idle)
 
-    def cached_prefix(self, hashes: Sequence[int], limit: int) -> int:
-        """Return how many leading blocks of `hashes`, at most `limit`, are in memory."""
-        holders, idle = self._holders, self._idle
-        count = 0
+    @property
+    def cpu_usage(self) -> float:
+        """The part of the CPU tier that is taken, from 0 to 1."""
+        return len(self._cpu) / self._cpu_count if self._cpu_count else 0.0
+
+    def names(self) -> tuple[set[int], set[int]]:
+        """Return the names on the GPU, held or cached, and those on the CPU."""
+        return set(self._holders), set(self._cpu)
+
+    def lookup(self, hashes: Sequence[int], limit: int) -> tuple[int, int]:
+        """Return how many leading blocks of `hashes`, at most `limit`, are on the GPU, and how many of those are free."""
+        holders = self._holders
+        count = idle = 0
         for name in hashes[:limit]:
-            if name not in holders and name not in idle:
+            users = holders.get(name)
+            if users is None:
                 break
             count += 1
+            idle += not users
+        return count, idle
+
+    def cpu_lookup(self, hashes: Sequence[int], start: int, limit: int) -> int:
+        """Return how many blocks of `hashes` from `start` on, up to `limit`, follow each other on the CPU."""
+        count = 0
+        if self._cpu:
+            for name in hashes[start:limit]:
+                if name not in self._cpu:
+                    break
+                count += 1
         return count
 
-    def idle_among(self, hashes: Iterable[int]) -> int:
-        """Return how many of the named blocks are free now and would stop being so when shared."""
-        return sum(name in self._idle for name in hashes)
+    def cpu_touch(self, names: Sequence[int]) -> None:
+        """Make names that are on the CPU the last to go there, the tail of a sequence before its head."""
+        for name in reversed(names):
+            self._cpu.move_to_end(name)
 
-    def share(self, hashes: Iterable[int]) -> None:
+    def has(self, name: int) -> bool:
+        """Return whether a block of this name is on the GPU."""
+        return name in self._holders
+
+    def any_idle(self, names: Collection[int]) -> bool:
+        """Return whether one of the names is that of a block nobody holds."""
+        holders = self._holders
+        return not holders.keys().isdisjoint(names) and any(holders.get(name) == 0 for name in names)
+
+    def share(self, names: Collection[int]) -> None:
         """Hold blocks that are in memory already; KeyError for one that is not."""
-        for name in hashes:
-            if name in self._idle:
-                del self._idle[name]
-                self._holders[name] = 1
-            else:
-                self._holders[name] += 1
+        holders, idle = self._holders, self._idle
+        for name in names:
+            users = holders[name]
+            if not users:
+                del idle[name]
+                self.free -= 1
+            holders[name] = users + 1
 
     def take(self, count: int) -> None:
         """Hold `count` unnamed blocks; blank ones first, then the least recently used cached ones."""
         if count > self.free:
             raise ValueError(f"{count} blocks wanted, {self.free} free")
-        for _ in range(count - (self.free - len(self._idle))):
-            del self._idle[next(iter(self._idle))]
-        self._unnamed += count
+        evicted = count - (self.free - len(self._idle))
+        self.free -= count
+        if evicted > 0:
+            self._evict(evicted)
 
-    def name(self, block: int) -> bool:
-        """Publish a full block that the caller holds unnamed; False when the name is taken and it stays a copy."""
-        if block in self._holders:
-            return False
-        self._idle.pop(block, None)
-        self._unnamed -= 1
-        self._holders[block] = 1
-        return True
+    def name(self, name: int) -> Naming:
+        """Publish a full block that the caller holds unnamed."""
+        users = self._holders.get(name)
+        if users:
+            return "copy"
+        self._holders[name] = 1
+        if users is None:
+            return "new"
+        del self._idle[name]
+        return "known"
 
-    def release(self, held: list[int | None]) -> None:
-        """Give back all blocks of a sequence, None for unnamed ones; its tail will be evicted before its head."""
-        for name in reversed(held):
-            if name is None:
-                self._unnamed -= 1
-            elif self._holders[name] > 1:
-                self._holders[name] -= 1
-            else:
-                del self._holders[name]
-                self._idle[name] = None
+    def name_all(self, names: Sequence[int]) -> list[Naming]:
+        """Publish blocks that follow each other, each as `name` does; nothing is returned when all were new."""
+        fresh = dict.fromkeys(names, 1)
+        if len(fresh) == len(names) and self._holders.keys().isdisjoint(fresh):
+            self._holders |= fresh
+            return []
+        return [self.name(name) for name in names]
+
+    def release(self, names: Sequence[int], unnamed: int) -> None:
+        """Give back blocks of a sequence: the named ones in their order, its tail will be evicted before its head."""
+        holders, idle = self._holders, self._idle
+        self.free += unnamed
+        for name in reversed(names):
+            users = holders[name]
+            holders[name] = users - 1
+            if users == 1:
+                idle[name] = None
+                self.free += 1
+
+    def clear(self) -> None:
+        """Forget all names on both tiers; RuntimeError while somebody holds a block."""
+        if self.free != self.count:
+            raise RuntimeError(f"{self.count - self.free} blocks are in use")
+        self._holders.clear()
+        self._idle.clear()
+        self._cpu.clear()
+        if self._events:
+            self._events(Cleared())
+
+    def _evict(self, count: int) -> None:
+        pop, holders = self._idle.popitem, self._holders
+        names = [pop(last=False)[0] for _ in range(count)]
+        for name in names:
+            del holders[name]
+        if self._events:
+            self._events(Removed(tuple(names), "GPU"))
+        if self._cpu_count:
+            self._offload(names)
+
+    def _offload(self, names: list[int]) -> None:
+        cpu = self._cpu
+        fresh = [name for name in names if name not in cpu]
+        for name in names:
+            cpu[name] = None
+            cpu.move_to_end(name)
+        gone = [cpu.popitem(last=False)[0] for _ in range(len(cpu) - self._cpu_count)]
+        if self._events:
+            passed = set(fresh).intersection(gone)  # more at once than the tier can take
+            if removed := tuple(name for name in gone if name not in passed):
+                self._events(Removed(removed, "CPU"))
+            if stored := tuple(name for name in fresh if name not in passed):
+                self._events(Stored(None, 0, stored, "CPU"))
