@@ -1,0 +1,1 @@
+"""Prefill on one server and decode on another: what is asked, what is held for whom, how long it takes to move."""
