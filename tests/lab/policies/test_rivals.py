@@ -55,7 +55,7 @@ def test_affinity_ends_where_waiting_costs_more_than_18_seconds() -> None:
     policy.first_token(decision(2, request(1), HERE))
     assert policy.pick(request(700), known).picked[0] == 0
     policy.ended(decision(1, request(286_704), HERE), DONE)
-    assert not policy._prefills._open
+    assert not policy.prefills._open
 
 
 def test_affinity_without_a_holder_is_load_alone() -> None:
@@ -98,7 +98,7 @@ def test_lmetric_lets_go_of_a_prompt_at_its_first_token() -> None:
     policy.first_token(one)
     policy.ended(one, DONE)
     policy.ended(two, DONE)
-    assert not policy._prefills._tokens
+    assert not policy.prefills._tokens
 
 
 def test_sglang_takes_the_best_match_when_it_is_good_enough() -> None:
@@ -181,4 +181,4 @@ def test_smg_adds_drain_time_and_kv_pressure() -> None:
     assert policy.pick(request(1), facts([1, 0], kv_usage=[0.2, 1.0])).picked[0] == 0
     policy.first_token(decision(1, request(200), HERE))
     policy.ended(decision(1, request(200), HERE), DONE)
-    assert not policy._prefills._tokens
+    assert not policy.prefills._tokens

@@ -5,17 +5,14 @@ Source: llm-d-router's plugins at their defaults, as the guide `optimized-baseli
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass
 
 import numpy as np
 
-from igw.decision import Decision
 from igw.facts import Column, Facts
 from igw.lab.policies.api import Setting
-from igw.lab.policies.prefills import Prefills
+from igw.lab.policies.prefills import Watching
 from igw.lab.policies.ranking import choose
-from igw.outcomes.outcome import Outcome
 from igw.request import Request
 from igw.scheduling.scheduler import Choice
 
@@ -24,7 +21,7 @@ _OUT = -2.0
 
 
 @dataclass
-class AffinityTokenLoad:
+class AffinityTokenLoad(Watching):
     """Among the endpoints that hold the prompt, the one with the fewest uncached tokens in flight wins.
 
     Holding it means at least `affinity_threshold` of it. When the best wait among those is more than `max_ttft_penalty_ms` above the
@@ -33,17 +30,15 @@ class AffinityTokenLoad:
     """
 
     setting: Setting
-    watches_answers: ClassVar[bool] = True
     affinity_threshold: float = 0.80
     max_ttft_penalty_ms: float = 18_000.0
     peak_prefill_throughput: float = 15_928.0
     """Tokens per second; upstream's figure for Qwen3-32B on two H100."""
     queue_threshold_tokens: float = 4_194_304.0
-    _prefills: Prefills = field(default_factory=Prefills, init=False)
 
     def pick(self, request: Request, facts: Facts, /) -> Choice:
         """Return the least loaded of those that hold the prompt, or of all."""
-        inflight = self._prefills.column(facts.endpoints)
+        inflight = self.prefills.column(facts.endpoints)
         tokens = inflight + np.maximum(0.0, request.prompt_tokens - facts.matched_tokens)
         most = self.queue_threshold_tokens
         scores = {
@@ -51,18 +46,6 @@ class AffinityTokenLoad:
             "token-load-scorer": 1.0 - np.minimum(tokens, most) / most,
         }
         return choose(scores, self.setting.rng)
-
-    def decided(self, decision: Decision) -> None:
-        """Count the uncached tokens in."""
-        self._prefills.begin(decision)
-
-    def first_token(self, decision: Decision) -> None:
-        """Count them out: upstream's producer lets go at the first chunk of the answer."""
-        self._prefills.end(decision)
-
-    def ended(self, decision: Decision, _outcome: Outcome) -> None:
-        """Count them out if nobody told of a first token."""
-        self._prefills.end(decision)
 
     def _kept(self, facts: Facts, inflight: Column) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         everyone = np.ones(len(inflight), dtype=bool)

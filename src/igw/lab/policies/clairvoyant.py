@@ -139,5 +139,7 @@ class Clairvoyant:
             return steps * each_step, 0.0
         # Even the one that is there for a moment decodes; a step without any would not do as what to compare with.
         others = max(1, count)
-        slower = seconds(endpoint, (), others + 1, context + own, 0) - seconds(endpoint, (), others, context, 0)
+        slower = seconds(endpoint, (), others + 1, context + own, 0) - seconds(
+            endpoint, (), others, context, 0
+        )
         return steps * each_step, shared * max(0.0, slower)

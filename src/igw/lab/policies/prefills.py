@@ -6,12 +6,14 @@ The product's in-flight column holds them until the answer ends; rivals that wat
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 import numpy as np
 
 from igw.decision import Decision
 from igw.endpoint import Endpoint
 from igw.facts import Column
+from igw.outcomes.outcome import Outcome
 
 
 class Prefills:
@@ -40,3 +42,24 @@ class Prefills:
         self._tokens[where] -= tokens
         if not self._tokens[where]:
             del self._tokens[where]
+
+
+class Watching:
+    """Base of dataclasses: a policy that keeps `Prefills` and is told of first tokens, whether or not the product's picker would be."""
+
+    watches_answers: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        self.prefills = Prefills()
+
+    def decided(self, decision: Decision) -> None:
+        """Count the uncached tokens in."""
+        self.prefills.begin(decision)
+
+    def first_token(self, decision: Decision) -> None:
+        """Count them out: the prompt is computed."""
+        self.prefills.end(decision)
+
+    def ended(self, decision: Decision, _outcome: Outcome) -> None:
+        """Count them out if nobody told of a first token."""
+        self.prefills.end(decision)

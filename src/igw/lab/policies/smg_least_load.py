@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass
 
 import numpy as np
 
-from igw.decision import Decision
 from igw.facts import Facts
 from igw.lab.policies.api import Setting
-from igw.lab.policies.prefills import Prefills
+from igw.lab.policies.prefills import Watching
 from igw.lab.policies.ranking import choose
-from igw.outcomes.outcome import Outcome
 from igw.request import Request
 from igw.scheduling.scheduler import Choice
 
 
 @dataclass
-class SmgLeastLoad:
+class SmgLeastLoad(Watching):
     """Cost in seconds: `tokens to compute / throughput + kv_pressure_weight x k / (1 - k)`, k = share of KV memory in use.
 
     The original adds the queue that an engine reports every 10 s and what it sent there since; vLLM reports no such queue, so here it is
@@ -26,30 +23,16 @@ class SmgLeastLoad:
     """
 
     setting: Setting
-    watches_answers: ClassVar[bool] = True
     throughput_tokens_per_second: float = 2_000.0
     """SMG's `default_throughput`, in force where an engine reports none."""
     kv_pressure_weight: float = 0.15
     """Seconds."""
-    _prefills: Prefills = field(default_factory=Prefills, init=False)
 
     def pick(self, _request: Request, facts: Facts, /) -> Choice:
         """Return the candidates that are done soonest; this request's own work is not looked at."""
         used = np.minimum(facts.kv_usage, 0.999)
         scores = {
-            "drain": -self._prefills.column(facts.endpoints) / self.throughput_tokens_per_second,
+            "drain": -self.prefills.column(facts.endpoints) / self.throughput_tokens_per_second,
             "kv pressure": -self.kv_pressure_weight * used / (1.0 - used),
         }
         return choose(scores, self.setting.rng)
-
-    def decided(self, decision: Decision) -> None:
-        """Count the tokens in."""
-        self._prefills.begin(decision)
-
-    def first_token(self, decision: Decision) -> None:
-        """Count them out."""
-        self._prefills.end(decision)
-
-    def ended(self, decision: Decision, _outcome: Outcome) -> None:
-        """Count them out if nobody told of a first token."""
-        self._prefills.end(decision)
