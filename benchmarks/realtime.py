@@ -84,7 +84,7 @@ def cpu_seconds(process: int) -> float:
 async def run() -> list[dict[str, Any]]:
     """Start a server, stream, compare."""
     step_time = StepTime.load()
-    speed = fmean(model_gaps(step_time, 4 * _BEFORE)) * TOKENS_PER_SECOND  # where the joining ends, about
+    speed = fmean(model_gaps(step_time, 3 * _BEFORE)) * TOKENS_PER_SECOND  # joining takes a while
     server = await asyncio.create_subprocess_exec(
         _IGW, "sim", "--model", "m", "--speed", repr(speed), stdout=PIPE
     )
@@ -123,10 +123,10 @@ async def _measure(server: int, port: int, step_time: StepTime, speed: float) ->
     ]
     return {
         "streams": STREAMS,
-        "tokens_per_s": _MEASURED / fmean(spans),
+        "tok/s": _MEASURED / fmean(spans),
         "slowest": _MEASURED / max(spans),
-        "server_cores": cores,
-        "step_time_error_%": abs(fmean(spans) / sum(model) - 1) * 100,
-        "gap_error_%": fmean(errors) * 100,
-        "gap_error_p99_%": quantiles(errors, n=100)[98] * 100,
+        "cores": cores,
+        "step_err_%": abs(fmean(spans) / sum(model) - 1) * 100,
+        "gap_err_%": fmean(errors) * 100,
+        "gap_p99_%": quantiles(errors, n=100)[98] * 100,
     }

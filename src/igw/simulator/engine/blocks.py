@@ -137,13 +137,17 @@ class KvBlocks:
         del self._idle[name]
         return "known"
 
-    def name_all(self, names: Sequence[int]) -> list[Naming]:
-        """Publish blocks that follow each other, each as `name` does; nothing is returned when all were new."""
+    def name_new(self, names: Sequence[int]) -> bool:
+        """Publish blocks all of whose names are new; False, and nothing was done, when one is not."""
         fresh = dict.fromkeys(names, 1)
-        if len(fresh) == len(names) and self._holders.keys().isdisjoint(fresh):
-            self._holders |= fresh
-            return []
-        return [self.name(name) for name in names]
+        if len(fresh) < len(names) or not self._holders.keys().isdisjoint(fresh):
+            return False
+        self._holders |= fresh
+        return True
+
+    def name_all(self, names: Sequence[int]) -> list[Naming]:
+        """Publish blocks one after the other, each as `name` does; nothing is returned when all were new."""
+        return [] if self.name_new(names) else [self.name(name) for name in names]
 
     def release(self, names: Sequence[int], unnamed: int) -> None:
         """Give back blocks of a sequence: the named ones in their order, its tail will be evicted before its head."""

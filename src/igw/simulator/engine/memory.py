@@ -84,13 +84,14 @@ class Memory:
             return False
         named = [each for each in filling if each.named < len(each.hashes)]
         names = [each.hashes[each.named] for each in named]
+        fresh = not names or blocks.name_new(names)
         if growing:
-            if blocks.any_idle(names):
+            if not fresh and blocks.any_idle(names):
                 return False
             blocks.take(len(growing))
             for each in growing:
                 each.blocks += 1
-        namings = blocks.name_all(names)
+        namings = [] if fresh else blocks.name_all(names)
         for each in named:
             each.named += 1
         if namings or self._events:
