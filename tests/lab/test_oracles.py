@@ -40,7 +40,7 @@ def test_what_was_asked_before_is_found() -> None:
     first, longer = turn(30, (0, 4)), turn(55, (0, 4), (9, 2))
     assert ratio(first) == 0.0
     assert ratio(first, longer) == 30 / 85
-    assert ratio(first, turn(35, (0, 4)), turn(30, (7, 1), (1, 3))) == 30 / 95
+    assert ratio(first, turn(35, (0, 4)), turn(30, (7, 4))) == 30 / 95
 
 
 def test_answers_are_found_if_they_are_remembered() -> None:

@@ -14,12 +14,14 @@ from igw.endpoint import Endpoint, Pool
 from igw.errors import NoEndpoints
 from igw.lab.policies.api import Policy
 from igw.outcomes.correction import Correction
+from igw.outcomes.learning import Learning
 from igw.outcomes.ledger import Ledger
 from igw.outcomes.outcome import Outcome
 from igw.prefix.index import PrefixIndex
 from igw.request import Request
 from igw.routing.pools import Pools
 from igw.routing.router import Router
+from igw.work.promises import Promises
 
 NAMESPACE, NAME = "default", "lab"
 POOL = f"{NAMESPACE}/{NAME}"
@@ -34,7 +36,11 @@ class Picker:
 
     def __init__(self, policy: Policy, endpoints: tuple[Endpoint, ...], clock: Callable[[], float]) -> None:
         self.prefix = PrefixIndex()
-        listeners: list[Callable[[Decision, Outcome], Any]] = [Correction(self.prefix, self._columns_of)]
+        self._learning = Learning(lambda: self._pools.promises(), clock)
+        listeners: list[Callable[[Decision, Outcome], Any]] = [
+            Correction(self.prefix, self._columns_of),
+            self._learning,
+        ]
         if (ended := getattr(policy, "ended", None)) is not None:
             listeners.append(ended)
         self.ledger = Ledger(_DEADLINE_SECONDS, listeners)
@@ -54,6 +60,11 @@ class Picker:
             raise NoEndpoints(f"no pool {POOL}")
         return columns
 
+    @property
+    def promises(self) -> Promises:
+        """The work promised in the pool."""
+        return self._pools.promises_of(self.columns)
+
     def follow(self, endpoints: tuple[Endpoint, ...]) -> None:
         """Serve with exactly *endpoints* from now on."""
         self._pools.adopt({POOL: Pool(NAME, NAMESPACE, endpoints)})
@@ -70,7 +81,8 @@ class Picker:
         return decision
 
     def first_token(self, decision: Decision) -> None:
-        """Tell the policy, if it wants to know, that an answer has begun."""
+        """Note, and tell the policy if it wants to know, that an answer has begun."""
+        self._learning.started(decision)
         if self._first_token is not None:
             self._first_token(decision)
 

@@ -48,7 +48,9 @@ class Scrapes:
         hostport, prefix = self._server.endpoint.hostport, self._picker.prefix
         self._picker.columns.report(hostport, page.waiting, page.running, page.kv_usage)
         if (slot := prefix.slot_of(hostport)) is not None:
-            prefix.resize(slot, self._server.kv_capacity_tokens)
+            capacity = self._server.kv_capacity_tokens
+            self._picker.promises.scraped(slot, page.waiting, page.kv_usage, capacity, self._clock.now)
+            prefix.resize(slot, capacity)
             if self._misses >= _MISSES or page.prefix_queries_tokens < self._queries:
                 prefix.forget(slot)
         self._misses, self._queries = 0, page.prefix_queries_tokens

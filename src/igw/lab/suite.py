@@ -28,10 +28,22 @@ from igw.lab.offered import (
 from igw.lab.scenario import Add, Event, Lose, Restore, Scenario, Slow
 from igw.lab.workload import Workload
 
-CAPACITY: dict[tuple[str, PoolName], float] = {}
-"""Requests per second that each pool answers under the upstream chart's default configuration, by source."""
+CAPACITY: dict[tuple[str, PoolName], float] = {
+    ("conversation", "even"): 4.76,
+    ("conversation", "mixed"): 3.83,
+    ("conversation", "one-slow"): 4.18,
+    ("azure-conv", "even"): 94.52,
+    ("azure-conv", "mixed"): 79.48,
+    ("azure-code", "even"): 26.91,
+    ("deepseek-r1", "even"): 15.32,
+    ("deepseek-r1", "mixed"): 14.05,
+    ("m-small", "even"): 1448.15,
+}
+"""Requests per second, by source and pool: the highest rate at which half of the requests have their first token within 2 s under the upstream
+chart's default configuration, as `python -m igw.lab.capacity` finds it to 3 %.
+"""
 
-USERS_SECONDS = 1800.0
+USERS_SECONDS = 3600.0
 """How long closed loops run; the sessions would go on for hours."""
 
 Happenings = Callable[[float], tuple[Event, ...]]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
+import igw
 from igw.errors import ConfigError
 from igw.lab.blocks import size, started
 from igw.lab.traces.catalogue import FORMATS, GENERATORS, detect, stream, workload
@@ -124,3 +127,12 @@ def test_a_file_without_requests_is_refused(write: Callable[..., Path]) -> None:
     """Only a header."""
     with pytest.raises(ConfigError, match="there are no requests in it"):
         workload(write("t_s,client,prompt_tokens,output_tokens"))
+
+
+def test_the_page_lists_every_format_and_option() -> None:
+    """And every generator."""
+    text = (Path(igw.__file__).parents[2] / "docs/traces.md").read_text()
+    for name, kind in {**FORMATS, **GENERATORS}.items():
+        (row,) = (line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+        options = re.findall(r"`([^`]+)`", row.split("|")[-2])
+        assert options == [field.name for field in msgspec.structs.fields(kind)]  # type: ignore[type-var]
