@@ -63,6 +63,8 @@ class Picker(external_processor_pb2_grpc.ExternalProcessorServicer):  # type: ig
         self.asked: list[Asked] = []
         self.logs: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         self.port = 0
+        self.hanging: asyncio.Event | None = None
+        """If set, the next request is never decided; the event tells that it has come."""
 
     @property
     def address(self) -> str:
@@ -119,6 +121,9 @@ class Picker(external_processor_pb2_grpc.ExternalProcessorServicer):  # type: ig
         metadata = {str(key): str(value) for key, value in context.invocation_metadata()}
         headers: dict[str, str] = {}
         streamed, body = False, b""
+        if self.hanging is not None:
+            self.hanging.set()
+            await asyncio.Future()
         async for request in requests:
             kind = request.WhichOneof("request")
             if kind == "request_headers":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -90,6 +91,24 @@ async def test_a_client_that_hangs_up_is_told(
     log = await picker.log()
     assert (log["decision"], log["flags"], log["duration_us"]) == ("gone", "DC", "-")
     assert int(log["bytes_out"]) > 0
+
+
+async def test_a_client_that_hangs_up_before_there_is_a_pick_is_told_by_its_request(
+    serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any
+) -> None:
+    """The picker may have decided, and Envoy has not heard of it: there is no decision in the record."""
+    server = await serve()
+    client = await gateway(manifests({"chat": [server.address]}))
+    asked = picker.hanging = asyncio.Event()
+    headers = {"x-request-id": "left"}
+    task = asyncio.ensure_future(
+        client.session.post(client.url + "/v1", data=b"{}", headers=headers).__aenter__()
+    )
+    await asked.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    log = await picker.log()
+    assert (log["decision"], log["request_id"], log["flags"]) == ("-", "left", "DC")
 
 
 async def test_a_request_that_was_not_placed_is_not_logged(

@@ -33,17 +33,14 @@ RECORD = {
 
 def test_a_whole_record_is_a_whole_outcome() -> None:
     """Microseconds become seconds; Lua writes numbers as 12.0."""
-    assert outcome(RECORD) == (
-        17,
-        Outcome(
-            end=End.COMPLETE,
-            status=200,
-            served_by="10.0.0.7:8000",
-            ttft_seconds=0.0125,
-            duration_seconds=2.5,
-            response_bytes=4096,
-            usage=Usage(204, 12, 192),
-        ),
+    assert outcome(RECORD) == Outcome(
+        end=End.COMPLETE,
+        status=200,
+        served_by="10.0.0.7:8000",
+        ttft_seconds=0.0125,
+        duration_seconds=2.5,
+        response_bytes=4096,
+        usage=Usage(204, 12, 192),
     )
 
 
@@ -63,16 +60,18 @@ def test_what_is_missing_is_not_known(missing: str | None) -> None:
     if missing is not None:
         record |= dict.fromkeys(names[1:], missing)
     record |= {} if missing is None else {"endpoint": "-"}
-    assert outcome(record) == (17, Outcome(End.COMPLETE, 200))
+    assert outcome(record) == Outcome(End.COMPLETE, 200)
 
 
 @pytest.mark.parametrize("decision", ["", "-", None, "abc", "-1", "1.5", "²"])
-def test_records_of_requests_that_we_did_not_decide_are_passed_over(decision: str | None) -> None:
-    """The proxy logs every request, those without a pick too."""
-    record = {name: value for name, value in RECORD.items() if name != "decision"}
+async def test_records_of_requests_that_we_did_not_decide_are_passed_over(decision: str | None) -> None:
+    """Without an id of the request there is nothing to find it by."""
+    record = {name: value for name, value in RECORD.items() if name != "decision"} | {"request_id": "-"}
     if decision is not None:
         record["decision"] = decision
-    assert outcome(record) is None
+    ledger, _, ended = open_ledger(1)
+    await AccessLog(ledger).export(export(record), None)
+    assert ended == []
 
 
 @pytest.mark.parametrize(
@@ -105,8 +104,7 @@ def test_records_of_requests_that_we_did_not_decide_are_passed_over(decision: st
 def test_flags_tell_who_ended_it(flags: str, status: str, end: End) -> None:
     """Client, endpoint, or nobody: an error status that was delivered whole is a whole answer."""
     got = outcome(RECORD | {"flags": flags, "status": status})
-    assert got is not None
-    assert got[1].end is end
+    assert got.end is end
 
 
 @pytest.mark.parametrize(
@@ -115,15 +113,13 @@ def test_flags_tell_who_ended_it(flags: str, status: str, end: End) -> None:
 def test_a_refused_connection_is_told(flags: str, unreachable: bool) -> None:
     """Only that, not a connection that broke later."""
     got = outcome(RECORD | {"flags": flags})
-    assert got is not None
-    assert got[1].unreachable is unreachable
+    assert got.unreachable is unreachable
 
 
 def test_an_ipv6_endpoint_keeps_its_brackets() -> None:
     """The dash of a missing value is cut off, nothing else."""
     got = outcome(RECORD | {"endpoint": "[::1]:8000"})
-    assert got is not None
-    assert got[1].served_by == "[::1]:8000"
+    assert got.served_by == "[::1]:8000"
 
 
 def export(*records: dict[str, str]) -> Any:
@@ -144,14 +140,15 @@ def export(*records: dict[str, str]) -> Any:
     return logs_service_pb2.ExportLogsServiceRequest.FromString(field(1, scopes))
 
 
-def open_ledger(count: int) -> tuple[Ledger, Columns, list[tuple[int, Outcome]]]:
+def open_ledger(count: int, request_id: str = "") -> tuple[Ledger, Columns, list[tuple[int, Outcome]]]:
     """Return a ledger with reservations 1 to *count*, its columns, and where ends are noted."""
     ended: list[tuple[int, Outcome]] = []
     ledger = Ledger(60, [lambda decision, end: ended.append((decision.id, end))])
     endpoint = Endpoint.at("10.0.0.7", 8000)
     columns = Columns(Pool("p", "default", (endpoint,)), lambda _: 0)
     for number in range(1, count + 1):
-        ledger.open(Decision(number, Request(Head("/", "POST", {})), (endpoint,)), columns)
+        headers = {"x-request-id": request_id} if request_id else {}
+        ledger.open(Decision(number, Request(Head("/", "POST", headers)), (endpoint,)), columns)
     return ledger, columns, ended
 
 
@@ -169,6 +166,50 @@ async def test_every_record_of_an_export_closes_its_reservation() -> None:
     assert isinstance(answer, logs_service_pb2.ExportLogsServiceResponse)
     assert [(number, end.end) for number, end in ended] == [(1, End.COMPLETE), (3, End.ABORTED)]
     assert columns.inflight.tolist() == [1]
+
+
+LEFT = {"decision": "-", "request_id": "r1", "flags": "DC", "status": "0"}
+
+
+async def test_a_client_that_left_while_we_decided_leaves_nothing_behind() -> None:
+    """The proxy has heard of no decision: the request's own id finds it."""
+    ledger, columns, ended = open_ledger(1, "r1")
+    await AccessLog(ledger).export(export(LEFT | {"request_id": "other"}, LEFT), None)
+    assert [(number, end.end) for number, end in ended] == [(1, End.ABORTED)]
+    assert columns.inflight.tolist() == [0]
+
+
+async def test_a_client_that_left_before_we_decided_leaves_nothing_behind() -> None:
+    """The record may come first; then the reservation ends as soon as it begins, and only that one."""
+    ledger, columns, ended = open_ledger(0)
+    await AccessLog(ledger).export(export(LEFT), None)
+    request = Request(Head("/", "POST", {"x-request-id": "r1"}))
+    for number in (1, 2):
+        ledger.open(Decision(number, request, columns.pool.endpoints), columns)
+    assert [(number, end.end) for number, end in ended] == [(1, End.ABORTED)]
+    assert columns.inflight.tolist() == [1]
+
+
+async def test_ends_without_a_beginning_are_not_kept_for_ever() -> None:
+    """The oldest are forgotten; a repeated id belongs to the newest request."""
+    ledger, columns, ended = open_ledger(0)
+    await AccessLog(ledger).export(export(*(LEFT | {"request_id": f"r{n}"} for n in range(5000))), None)
+    for number in (1, 4999):
+        ledger.open(
+            Decision(
+                number, Request(Head("/", "POST", {"x-request-id": f"r{number}"})), columns.pool.endpoints
+            ),
+            columns,
+        )
+    assert [number for number, _ in ended] == [4999]
+    for number in (7, 8):
+        ledger.open(
+            Decision(number, Request(Head("/", "POST", {"x-request-id": "same"})), columns.pool.endpoints),
+            columns,
+        )
+    ledger.close(7, Outcome(End.COMPLETE))
+    await AccessLog(ledger).export(export(LEFT | {"request_id": "same"}), None)
+    assert [number for number, _ in ended] == [4999, 7, 8]
 
 
 async def test_the_proxy_reports_over_grpc() -> None:

@@ -10,7 +10,7 @@ from igw.gateway.xds import typed
 
 ATTRIBUTES: Mapping[str, str] = {
     "decision": "%DYNAMIC_METADATA(envoy.lb:igw-decision)%",  # the picker's own id
-    "request_id": "%REQ(X-REQUEST-ID)%",  # for reading only: a client may choose it
+    "request_id": "%REQ(X-REQUEST-ID)%",  # where Envoy has heard of no decision
     "endpoint": "%UPSTREAM_HOST%",
     "status": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",
@@ -31,20 +31,31 @@ _FLUSH = "0.05s"
 
 
 def access_logs(pools_by_picker: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-    """Return one access log per picker (`host:port` -> clusters of its pools); requests no picker placed are left out."""
+    """Return one access log per picker (`host:port` -> clusters of its pools).
+
+    Requests that no picker placed are left out, but for those whose client left: the picker may have decided without Envoy
+    having heard of it, and the reservation would stay.
+    """
     alone = len(pools_by_picker) == 1
     return [_access_log(picker, () if alone else clusters) for picker, clusters in pools_by_picker.items()]
 
 
 def _access_log(picker: str, clusters: Sequence[str]) -> dict[str, Any]:
-    decided: dict[str, Any] = {
-        "metadata_filter": {
-            "matcher": {
-                "filter": "envoy.lb",
-                "path": [{"key": "igw-decision"}],
-                "value": {"present_match": True},
-            },
-            "match_if_key_not_found": False,
+    told: dict[str, Any] = {
+        "or_filter": {
+            "filters": [
+                {
+                    "metadata_filter": {
+                        "matcher": {
+                            "filter": "envoy.lb",
+                            "path": [{"key": "igw-decision"}],
+                            "value": {"present_match": True},
+                        },
+                        "match_if_key_not_found": False,
+                    }
+                },
+                {"response_flag_filter": {"flags": ["DC"]}},
+            ]
         }
     }
     if clusters:
@@ -58,11 +69,11 @@ def _access_log(picker: str, clusters: Sequence[str]) -> dict[str, Any]:
                 ),
             }
         }
-        decided = {"and_filter": {"filters": [decided, mine]}}
+        told = {"and_filter": {"filters": [told, mine]}}
     values = [{"key": key, "value": {"string_value": value}} for key, value in ATTRIBUTES.items()]
     return {
         "name": "completion",
-        "filter": decided,
+        "filter": told,
         "typed_config": typed(
             "access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig",
             # deprecated since fields of the same names exist beside it, which xds-protos does not have yet

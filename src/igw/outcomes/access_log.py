@@ -27,14 +27,11 @@ _UPSTREAM_FAILED = {"UF", "UC", "UR", "UH", "LR", "URX", "UT", "UMSDR", "UPE", "
 """Envoy response flags: the upstream refused, reset, ran into a timeout or sent nonsense."""
 
 
-def outcome(attributes: dict[str, str]) -> tuple[int, Outcome] | None:
-    """Return (decision id, outcome) of one access-log record, or None if no decision of ours stands behind it."""
-    decision = attributes.get("decision", "")
-    if not decision.isdecimal():
-        return None
+def outcome(attributes: dict[str, str]) -> Outcome:
+    """Return what one access-log record tells."""
     flags = {flag for flag in attributes.get("flags", "").split(",") if flag not in ("", "-")}
     status = _int(attributes, "status") or 0
-    return int(decision), Outcome(
+    return Outcome(
         end=_end(flags, status),
         status=status,
         served_by=attributes.get("endpoint", "").strip("-"),
@@ -81,8 +78,11 @@ class AccessLog:
         """Close the reservations that the records in *message* tell the end of."""
         for record in _records(message):
             attributes = {item.key: item.value.string_value for item in record.attributes}
-            if (settled := outcome(attributes)) is not None:
-                self._ledger.close(*settled)
+            decision, request_id = attributes.get("decision", ""), attributes.get("request_id", "-")
+            if decision.isdecimal():
+                self._ledger.close(int(decision), outcome(attributes))
+            elif request_id != "-":
+                self._ledger.over(request_id, outcome(attributes))
         return logs_service_pb2.ExportLogsServiceResponse()
 
     def handler(self) -> grpc.GenericRpcHandler:
