@@ -28,7 +28,8 @@ Rows = list[dict[str, Any]]
 
 BENCHMARKS: dict[str, tuple[str, Callable[[], Rows]]] = {
     "picks": (
-        "One pick, us of CPU: hash a 4 KB prompt, look it up, four scorers, picker, reservation, index, outcome; no wire",
+        "One pick, us of CPU: hash a 4 KB prompt, look it up, costs, scorer, picker, reservation, index, outcome; no wire. Of it, from the "
+        "facts on: costs, scorer, picker",
         picks.picks,
     ),
     "bodies": (

@@ -1,7 +1,8 @@
 """One pick, and one body, by themselves.
 
-A pick: facts gathered (hashing a 4 KB prompt, looking 15 blocks up), four scorers, the picker, the reservation, the index entry, with plugins
-timed as in production; then its outcome, so that nothing piles up. A body: decoding for routing, hashing, and entering a prompt
+A pick by the default policy: facts gathered (hashing a 4 KB prompt, looking 15 blocks up), costs, scorer, picker, the reservation, the index
+entry, with plugins timed as in production; then its outcome, from which the policy learns. `choose_us`: of it, from the facts on, what depends
+on the policy. A body: decoding for routing, hashing, and entering a prompt
 never seen before into the index of an endpoint that is full.
 """
 
@@ -17,13 +18,17 @@ from typing import Any
 import numpy as np
 
 from igw.endpoint import Endpoint, Pool
+from igw.facts import Facts
+from igw.outcomes.learning import Learning
 from igw.outcomes.ledger import Ledger
 from igw.outcomes.outcome import End, Outcome
 from igw.parsing.body import read
+from igw.parsing.usage import Usage
 from igw.prefix.hashing import block_hashes
 from igw.prefix.index import PrefixIndex
 from igw.request import Head, Request
 from igw.routing.pools import Pools
+from igw.routing.pricing import priced
 from igw.routing.router import Router
 from igw.scheduling import builtin
 from igw.scheduling.observed import observed
@@ -59,10 +64,12 @@ def request_of(body: bytes) -> Request:
     return read(head, body)
 
 
-def router_of(size: int) -> tuple[Router, Ledger]:
+def router_of(size: int) -> tuple[Router, Ledger, Pools]:
     """Return a router over one pool of *size* endpoints that report different loads."""
-    prefix, ledger, families = PrefixIndex(), Ledger(600.0), Families()
+    prefix, families = PrefixIndex(), Families()
+    ledger = Ledger(600.0)
     pools = Pools(prefix, ledger)
+    ledger.listen(Learning(pools.promises, time.monotonic))
     endpoints = tuple(Endpoint.at(f"10.0.{row // 250}.{row % 250}", 8000) for row in range(size))
     pools.adopt({"default/p": Pool("p", "default", endpoints)})
     (columns,) = pools.all()
@@ -76,14 +83,18 @@ def router_of(size: int) -> tuple[Router, Ledger]:
         lambda point, kind, name: families.plugin_duration_seconds.labels(point, kind, name).observe,
         time.perf_counter,
     )
-    return Router(pools, prefix, ledger, scheduler, time.monotonic), ledger
+    promises = pools.promises_of(columns)
+    for slot in columns.slots.tolist():
+        promises.scraped(slot, 0, random.random(), 400_000, time.monotonic())
+    return Router(pools, prefix, ledger, scheduler, time.monotonic), ledger, pools
 
 
 def pick_microseconds(size: int) -> float:
-    """Measure one pick in a pool of *size*."""
-    router, ledger = router_of(size)
+    """Measure one pick in a pool of *size*, and its end."""
+    router, ledger, _ = router_of(size)
     requests = [request_of(chat(4_000, group=number % 16, number=number)) for number in range(64)]
-    done = Outcome(End.COMPLETE, status=200)
+    usage = Usage(prompt_tokens=1000, completion_tokens=100, cached_tokens=0)
+    done = Outcome(End.COMPLETE, status=200, ttft_seconds=0.1, duration_seconds=2.0, usage=usage)
 
     async def all_of_them() -> None:
         for request in requests:
@@ -97,9 +108,40 @@ def pick_microseconds(size: int) -> float:
         loop.close()
 
 
+def choose_microseconds(size: int, prompt_bytes: int) -> float:
+    """Measure costs, scores and pick in a pool of *size* with ten requests in flight at each, facts being there."""
+    router, _, pools = router_of(size)
+    (columns,) = pools.all()
+
+    async def send() -> None:
+        for number in range(10 * size):
+            await router.route(request_of(chat(4_000, group=number % 16, number=number)))
+
+    asyncio.run(send())
+    request = request_of(chat(prompt_bytes))
+    endpoints, slots, promises = columns.pool.endpoints, columns.slots, pools.promises_of(columns)
+    matched = np.random.default_rng(1).integers(0, request.prompt_tokens, size).astype(float)
+    facts = Facts(
+        columns.waiting, columns.running, columns.kv_usage, columns.inflight, matched, endpoints=endpoints,
+        now=time.monotonic(),
+    )  # fmt: skip
+    oldest_use = np.zeros(int(slots.max()) + 1)
+    return best(
+        lambda: router.scheduler.pick(request, priced(request, facts, promises, slots, oldest_use)), 300
+    )
+
+
 def picks() -> list[dict[str, Any]]:
     """Measure a pick at every pool size."""
-    return [{"endpoints": size, "pick_us": pick_microseconds(size)} for size in SIZES]
+    return [
+        {
+            "endpoints": size,
+            "pick_us": pick_microseconds(size),
+            "choose_us": choose_microseconds(size, 4_000),
+            "choose_220_kb_us": choose_microseconds(size, 220_000),
+        }
+        for size in SIZES
+    ]
 
 
 def index_microseconds(depth: int) -> float:

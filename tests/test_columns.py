@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from igw.columns import Columns
 from igw.endpoint import Endpoint, Pool
+from igw.facts import Adapters
 
 NAMES = ("waiting", "running", "kv_usage", "inflight", "reported", "failing")
 
@@ -43,7 +45,7 @@ def test_rows_survive_a_new_snapshot_in_another_order() -> None:
     for port in (1, 2, 3):
         made.report(at(port), waiting=port, running=10 * port, kv_usage=port / 10)
     made.inflight[:] = [5, 6, 7]
-    made.fail(at(3))
+    made.eject(at(3), 50.0)
     gone = made.adopt(pool(3, 4, 1))
     assert [endpoint.port for endpoint in gone] == [2]
     assert made.waiting.tolist() == [3, 2, 1]
@@ -51,8 +53,50 @@ def test_rows_survive_a_new_snapshot_in_another_order() -> None:
     assert np.allclose(made.kv_usage, [0.3, 0.2, 0.1])
     assert made.inflight.tolist() == [7, 0, 5]
     assert made.reported.tolist() == [True, False, True]
-    assert made.failing.tolist() == [True, False, False]
+    assert made.back_at.tolist() == [50.0, -np.inf, -np.inf]
     assert made.slots.tolist() == [3, 4, 1]
+
+
+def test_an_endpoint_that_fails_still_does_in_a_new_snapshot() -> None:
+    """Only a report makes it a candidate again."""
+    made = columns(1, 2)
+    made.fail(at(2))
+    made.adopt(pool(2, 3))
+    assert made.failing.tolist() == [True, False]
+
+
+def test_what_is_overdue_is_unknown_and_follows_the_others() -> None:
+    """The mean of those that are known, also as it changes; its own values again when it reports."""
+    made = columns(1, 2, 3)
+    for port in (1, 2, 3):
+        made.report(at(port), waiting=port, running=0, kv_usage=0)
+    made.expire(at(1))
+    assert made.waiting.tolist() == [2.5, 2, 3]
+    made.report(at(3), waiting=8, running=0, kv_usage=0)
+    assert made.waiting.tolist() == [5, 2, 8]
+    made.report(at(1), waiting=1, running=0, kv_usage=0)
+    assert made.waiting.tolist() == [1, 2, 8]
+
+
+def test_nobody_looks_idle_when_everybody_is_silent() -> None:
+    """All hold the same, whoever was idle when it was last heard of."""
+    made = columns(1, 2)
+    made.report(at(1), waiting=0, running=0, kv_usage=0)
+    made.report(at(2), waiting=6, running=0, kv_usage=0)
+    made.fail(at(1))
+    made.fail(at(2))
+    assert made.waiting.tolist() == [6, 6]
+
+
+def test_who_is_ejected_returns_gradually() -> None:
+    """Nothing until it is back, then a growing share of requests, then all."""
+    made = columns(1, 2)
+    assert made.shares(0.0).tolist() == [1, 1]
+    made.eject(at(1), 100.0)
+    assert made.any_ejected
+    shares = [made.shares(now)[0] for now in (50.0, 99.9, 100.0, 115.0, 130.0, 1e6)]
+    assert shares == pytest.approx([0, 0, 0.1, 0.5, 1, 1])
+    assert made.shares(50.0)[1] == 1
 
 
 def test_the_last_failing_endpoint_takes_the_flag_with_it() -> None:
@@ -97,6 +141,18 @@ def test_reports_and_failures_of_strangers_change_nothing() -> None:
     assert not made.any_failing
 
 
+def test_adapters_follow_their_endpoint() -> None:
+    """Through a new snapshot; an engine that no longer speaks of any has none, and strangers change nothing."""
+    made, poet = columns(1, 2), Adapters(frozenset({"poet"}), most=4)
+    assert made.adapters.tolist() == [Adapters(), Adapters()]
+    made.report_adapters(at(2), poet)
+    made.report_adapters(at(9), poet)
+    made.adopt(pool(2, 3))
+    assert made.adapters.tolist() == [poet, Adapters()]
+    made.report_adapters(at(2), None)
+    assert made.adapters.tolist() == [Adapters(), Adapters()]
+
+
 def test_an_emptied_pool_can_fill_again() -> None:
     """Scaling to zero and back is a snapshot like any other."""
     made = columns(1)
@@ -119,7 +175,7 @@ def test_an_emptied_pool_can_fill_again() -> None:
     )
 )
 def test_columns_agree_with_a_table_kept_per_endpoint(steps: list[object]) -> None:
-    """Law: whatever comes and goes, an endpoint that reported keeps what it said, and everything is finite."""
+    """Law: whatever comes and goes, an endpoint that reported keeps what it said until it fails, and everything is finite."""
     made, present, said, failing = columns(), set[int](), dict[int, tuple[float, float]](), set[int]()
     for step in steps:
         if isinstance(step, list):
@@ -136,6 +192,7 @@ def test_columns_agree_with_a_table_kept_per_endpoint(steps: list[object]) -> No
         elif isinstance(step, int):
             made.fail(at(step))
             failing |= {step} & present
+            said.pop(step, None)
         for port in present:
             row = made.row[at(port)]
             assert made.reported[row] == (port in said)

@@ -20,10 +20,11 @@ from igw.cli.gateway import gateway
 from igw.config.manifests import API_VERSIONS, IGNORED, load
 from igw.errors import ConfigError
 from igw.outcomes.ledger import Ledger
+from igw.outcomes.observed import Ejections
 from igw.prefix.index import PrefixIndex
 from igw.routing.observed import State
 from igw.routing.pools import Pools
-from igw.scheduling import builtin, configured
+from igw.scheduling import builtin, configured, registry
 from igw.simulator.manifest import Hardware, SimulatorSpec
 from igw.simulator.manifest import read as read_simulators
 from igw.telemetry.families import Families
@@ -89,7 +90,7 @@ def test_the_example_of_a_picker_configuration_is_the_default(tmp_path: Path) ->
     path.write_text(EXAMPLES["How the picker decides"][0])
     document = load([path]).picker_config
     assert document is not None
-    assert builtin.default() == configured.scheduler(document)
+    assert builtin.default().profiles == configured.scheduler(document).profiles
 
 
 def test_every_kind_that_is_read_is_listed_with_its_versions() -> None:
@@ -101,10 +102,37 @@ def test_every_kind_that_is_read_is_listed_with_its_versions() -> None:
     assert all(f"`{kind}`" in text for kind, why in IGNORED.items() if "cluster" not in why)
 
 
-def test_every_plugin_is_listed() -> None:
-    """By type."""
-    known = {*builtin.SCORERS, *builtin.PICKERS, "single-profile-handler"}
-    assert known == first_cells(FILES["How the picker decides"])
+PLUGINS = sections(page("plugins.md"))
+
+
+def test_every_plugin_is_in_the_table() -> None:
+    """By type; another name for one stands in its section."""
+    assert set(registry.classes()) == first_cells(PLUGINS["What there is"])
+    for kind, known in registry.UPSTREAM.items():
+        assert not known.alias or f"`{kind}`" in PLUGINS[f"`{known.alias}`"], kind
+
+
+@pytest.mark.parametrize("kind", sorted(registry.classes()))
+def test_a_plugins_section_names_its_parameters(kind: str) -> None:
+    """All of them, also those that have no effect."""
+    text = PLUGINS[f"`{kind}`"]
+    missing = [
+        field.encode_name
+        for field in msgspec.structs.fields(registry.classes()[kind])
+        if not re.search(rf"`{field.encode_name}[`.]", text)
+    ]
+    assert not missing
+
+
+def test_types_of_upstream_that_do_nothing_or_are_missing_are_listed() -> None:
+    """So that nobody looks for them."""
+    own = registry.classes()
+    others = {
+        kind: known for kind, known in registry.UPSTREAM.items() if kind not in own and known.alias not in own
+    }
+    inert = {kind for kind, known in others.items() if known.inert}
+    assert inert == first_cells(PLUGINS["Accepted without effect"])
+    assert {kind for kind, known in others.items() if known.later} == first_cells(PLUGINS["Not yet"])
 
 
 def test_every_field_of_a_simulator_is_listed() -> None:
@@ -154,6 +182,7 @@ def test_every_metric_is_listed() -> None:
     """Those that are recorded and those that are read from state."""
     families, prefix, ledger = Families(), PrefixIndex(), Ledger(600.0)
     families.collect_with(State(Pools(prefix, ledger), prefix, ledger).collect)
+    families.collect_with(Ejections(families, list, lambda: 0.0).collect)
     names = {
         f"{family.name}_total" if family.type == "counter" else family.name
         for family in families.registry.collect()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -18,24 +18,28 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import exposition
 
 from igw.columns import Columns
-from igw.config.documents import Document
-from igw.config.manifests import Manifests, load
+from igw.config.manifests import Manifests, load, with_picker_config
 from igw.discovery import files, snapshot
 from igw.endpoint import hostport
 from igw.errors import ConfigError
 from igw.extproc.server import SERVICE, ExtProc, ServerSettings
 from igw.outcomes.access_log import AccessLog
 from igw.outcomes.correction import Correction
+from igw.outcomes.health import Health
+from igw.outcomes.learning import Learning
 from igw.outcomes.ledger import Ledger
-from igw.outcomes.observed import RequestMetrics
+from igw.outcomes.observed import Ejections, RequestMetrics
 from igw.prefix.index import PrefixIndex
 from igw.routing import observed as routing_observed
 from igw.routing.pools import Pools
 from igw.routing.router import Router
 from igw.scheduling import builtin, configured
+from igw.scheduling.concerns import Concern, concerns
 from igw.scheduling.observed import observed as observed_scheduler
+from igw.scheduling.resolved import resolve
 from igw.scraping.scraper import Scraper
 from igw.telemetry.families import Families
+from igw.work.promises import Promises
 
 log = structlog.get_logger("picker")
 
@@ -51,7 +55,11 @@ class PickerSettings(msgspec.Struct, frozen=True):
     paths: tuple[Path, ...]
     """Manifests; watched."""
     config_file: Path | None = None
-    """An `EndpointPickerConfig`; wins over one among the manifests."""
+    """An `EndpointPickerConfig`; wins over one among the manifests. Watched."""
+    config_text: str = ""
+    """The same as text; wins over both."""
+    allow_experimental: bool = False
+    """Whether plugins may be used that upstream calls Alpha."""
     bind_address: str = "127.0.0.1"
     grpc_port: int = 9002
     health_port: int = 9003
@@ -72,6 +80,25 @@ class Addresses(msgspec.Struct, frozen=True):
     metrics: str
 
 
+class Refused(msgspec.Struct, frozen=True):
+    """The last edit, which could not be used: where, what is wrong, and what would be right."""
+
+    where: str
+    problem: str
+    hint: str
+
+
+class InForce(msgspec.Struct, frozen=True):
+    """What `GET /config` on the metrics port says."""
+
+    source: str = ""
+    """Where the `EndpointPickerConfig` was written; empty for the built-in default."""
+    concerns: list[Concern] = []
+    """What `igw check` would warn of."""
+    refused: Refused | None = None
+    """Set while the files say something that cannot be used; what was in force before still is."""
+
+
 class _Scraping(msgspec.Struct, frozen=True):
     """What scrapers are started with."""
 
@@ -88,15 +115,27 @@ class Picker:
         self._families = Families()
         self._requests = RequestMetrics(self._families)
         self._prefix = PrefixIndex()
+        ejections = Ejections(self._families, self._every_columns, self._clock)
+        learning = Learning(self._promises, self._clock)
         self._ledger = Ledger(
             settings.reservation_deadline_seconds,
-            listeners=(self._requests, Correction(self._prefix, self._columns_of)),
+            listeners=(
+                self._requests,
+                Correction(self._prefix, self._columns_of),
+                Health(self._columns_of, self._clock, ejections),
+                learning,
+            ),
         )
         self._pools = Pools(self._prefix, self._ledger)
         self._router = Router(self._pools, self._prefix, self._ledger, builtin.default(), self._clock)
+        self._router.plugin_failed = lambda kind, name, reason: self._families.plugin_failures_total.labels(
+            kind, name, reason
+        ).inc()
+        self._in_force = InForce()
         self._scrapers: dict[str, Scraper] = {}
         state = routing_observed.State(self._pools, self._prefix, self._ledger)
         self._families.collect_with(state.collect)
+        self._families.collect_with(ejections.collect)
         route = routing_observed.observed(self._router.route, self._families, self._requests, self._clock)
         self.extproc = ExtProc(
             route=route,
@@ -108,6 +147,7 @@ class Picker:
             clock=self._clock,
             refused=self._requests.refused,
             decided_after=self._families.request_processing_duration_seconds.observe,
+            started=learning.started,
         )
 
     @contextlib.asynccontextmanager
@@ -117,7 +157,7 @@ class Picker:
         Raises:
             ConfigError: files that cannot be used, or a port that is taken.
         """
-        manifests = load(self._settings.paths)
+        manifests = self._read()
         self.use(manifests)
         servicer = health.aio.HealthServicer()
         # Everything that a wrong file or a taken port can stop comes before the task group, which would wrap the error.
@@ -147,40 +187,49 @@ class Picker:
                     for scraper in self._scrapers.values():
                         await scraper.stop()
 
+    def _every_columns(self) -> Iterable[Columns]:
+        return self._pools.all()
+
+    def _promises(self) -> Iterable[Promises]:
+        return self._pools.promises()
+
     def _columns_of(self, key: str) -> Columns | None:
         return self._pools.columns_of(key)
 
     # Files ------------------------------------------------------------------------------------------------------
 
+    def _read(self) -> Manifests:
+        settings = self._settings
+        return with_picker_config(load(settings.paths), settings.config_file, settings.config_text)
+
     def use(self, manifests: Manifests) -> None:
-        """Decide by *manifests* from now on, between two requests; what is known of endpoints that stay is kept.
+        """Decide by *manifests* from now on, between two requests; what is known of endpoints and of plugins that stay is kept.
 
         Raises:
             ConfigError: the picker's configuration cannot be used; then nothing has changed.
         """
-        document = self._picker_config(manifests)
-        scheduler = configured.scheduler(document) if document is not None else builtin.default()
-        families = self._families
+        document, families = manifests.picker_config, self._families
+        scheduler, found = builtin.default(), []
+        if document is not None:
+            resolved = resolve(document, allow_experimental=self._settings.allow_experimental)
+            scheduler = configured.built(resolved, self._router.plugins)
+            found = concerns(resolved, self._settings.scrape_interval_seconds, manifests.simulators)
+        failed = self._router.plugin_failed
         self._router.scheduler = observed_scheduler(
             scheduler,
             lambda point, kind, name: families.plugin_duration_seconds.labels(point, kind, name).observe,
             time.perf_counter,
+            failed,
         )
         # Who asks for several endpoints gets them named; our default's second one is for our own proxy's retries.
         self.extproc.name_retries = document is not None
         pools = snapshot.pools(manifests)
         self._pools.adopt(pools)
         log.info("pools", **{key: len(pool) for key, pool in pools.items()})
-
-    def _picker_config(self, manifests: Manifests) -> Document | None:
-        """Return the `EndpointPickerConfig` in force: that of `--config-file`, else the manifests', else none."""
-        file = self._settings.config_file
-        if file is None:
-            return manifests.picker_config
-        document = load([file]).picker_config
-        if document is None:
-            raise ConfigError(str(file), "there is no EndpointPickerConfig in this file")
-        return document
+        if found != self._in_force.concerns:
+            for concern in found:
+                log.warning("configuration", code=concern.code, where=concern.where, concern=concern.message)
+        self._in_force = InForce(document.source if document is not None else "", found)
 
     async def _scrape(self, scraping: _Scraping) -> None:
         """Scrape the endpoints of the pools there are now, and no others."""
@@ -190,7 +239,8 @@ class Picker:
         for key, columns in current.items():
             if key not in self._scrapers:
                 interval = self._settings.scrape_interval_seconds
-                self._scrapers[key] = Scraper(columns, self._prefix, interval, self._clock)
+                promises = self._pools.promises_of(columns)
+                self._scrapers[key] = Scraper(columns, self._prefix, interval, self._clock, promises)
             self._scrapers[key].follow(columns.pool, scraping.group, scraping.session)
 
     async def _watch(self, known: Manifests, scraping: _Scraping, stop: asyncio.Event) -> None:
@@ -204,8 +254,12 @@ class Picker:
         def refuse(error: ConfigError) -> None:
             reloads.labels("refused").inc()
             log.error("edit_refused", where=error.where, problem=error.problem, hint=error.hint)
+            refused = Refused(error.where, error.problem, error.hint)
+            self._in_force = msgspec.structs.replace(self._in_force, refused=refused)
 
-        await files.watch(self._settings.paths, change, refuse, stop, known)
+        file = self._settings.config_file
+        paths = (*self._settings.paths, *([file] if file is not None else []))
+        await files.watch(paths, change, refuse, stop, known, self._read)
 
     async def _expire(self) -> None:
         while True:
@@ -245,7 +299,12 @@ class Picker:
             return web.Response(body=body, headers={"content-type": exposition.CONTENT_TYPE_LATEST})
 
         app = web.Application()
+
+        async def config(_request: web.Request) -> web.Response:
+            return web.Response(body=msgspec.json.encode(self._in_force), content_type="application/json")
+
         app.router.add_get("/metrics", page)
+        app.router.add_get("/config", config)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

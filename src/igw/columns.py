@@ -9,9 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from igw.endpoint import Endpoint, Pool
-from igw.facts import Column
+from igw.facts import Adapters, Column
+
+RETURN_SECONDS = 30.0
+"""How long it takes an endpoint that was ejected to be a candidate for every request again."""
+_FIRST_SHARE = 0.1
+_NO_ADAPTERS = Adapters()
 
 
 class Columns:
@@ -26,6 +32,8 @@ class Columns:
         self.kv_usage: Column = np.zeros(0)
         self.inflight: Column = np.zeros(0)
         self.inflight_tokens: Column = np.zeros(0)
+        self.adapters: NDArray[np.object_] = np.zeros(0, dtype=object)
+        """`Adapters` as last reported; empty for an engine that does not speak of them."""
         self.reported = np.zeros(0, dtype=bool)
         """Whether the engine has said anything since it was last (re)started, as far as we know."""
         self.failing = np.zeros(0, dtype=bool)
@@ -33,6 +41,9 @@ class Columns:
         self.slots = np.zeros(0, dtype=np.intp)
         """Row -> slot in the prefix index."""
         self.any_failing = False
+        self.back_at: Column = np.zeros(0)
+        """When an ejection ends or ended, on the picker's clock; -inf for an endpoint that was not ejected."""
+        self.any_ejected = False
         self.picks = 0
         """Picks so far: how much use fresh metrics are."""
         self.adopt(pool)
@@ -48,6 +59,10 @@ class Columns:
             new = np.zeros(len(rows), dtype=old.dtype)
             new[to] = old[source]
             setattr(self, name, new)
+        old, self.adapters = self.adapters, np.full(len(rows), _NO_ADAPTERS, dtype=object)
+        self.adapters[to] = old[source]
+        old, self.back_at = self.back_at, np.full(len(rows), -np.inf)
+        self.back_at[to] = old[source]
         self.pool, self.row = pool, rows
         self.slots = np.array([self._slot_of(where) for where in rows], dtype=np.intp)
         self.any_failing = bool(self.failing.any())
@@ -60,22 +75,50 @@ class Columns:
         if row is None:
             return
         self.waiting[row], self.running[row], self.kv_usage[row] = waiting, running, kv_usage
-        if not self.reported[row]:
-            self.reported[row] = True
-            self._spread_unknown()
+        self.reported[row] = True
+        self._spread_unknown()
         if self.failing[row]:
             self.failing[row] = False
             self.any_failing = bool(self.failing.any())
+
+    def report_adapters(self, hostport: str, adapters: Adapters | None) -> None:
+        """Write what an engine said of its LoRA adapters; None if it said nothing."""
+        row = self.row.get(hostport)
+        if row is not None:
+            self.adapters[row] = adapters or _NO_ADAPTERS
 
     def fail(self, hostport: str) -> None:
         """Note that an endpoint cannot be reached: it is no candidate until it reports again."""
         row = self.row.get(hostport)
         if row is not None:
             self.failing[row] = self.any_failing = True
+            self.expire(hostport)
+
+    def expire(self, hostport: str) -> None:
+        """Believe nothing any more of what an engine said of itself: it is too long ago."""
+        row = self.row.get(hostport)
+        if row is not None and self.reported[row]:
+            self.reported[row] = False
+            self._spread_unknown()
+
+    def eject(self, hostport: str, back_at: float) -> None:
+        """Make an endpoint no candidate until *back_at*; from then on it returns gradually (`shares`)."""
+        row = self.row.get(hostport)
+        if row is not None:
+            self.back_at[row] = back_at
+            self.any_ejected = True
+
+    def shares(self, now: float) -> Column:
+        """Return for which share of requests each endpoint is a candidate: 1 but for those ejected, 0, and those returning."""
+        shares = np.clip((now - self.back_at) / RETURN_SECONDS, _FIRST_SHARE, 1.0)
+        shares[now < self.back_at] = 0.0
+        return shares
 
     def _spread_unknown(self) -> None:
-        """Give endpoints that never reported the mean of those that did, so that a new one looks neither idle nor full."""
+        """Give endpoints that are not known the mean of those that are: one that is new, or silent, looks neither idle nor full."""
         known = self.reported
-        if known.any() and not known.all():
-            for column in (self.waiting, self.running, self.kv_usage):
-                column[~known] = column[known].mean()
+        if known.all():
+            return
+        among = known if known.any() else slice(None)
+        for column in (self.waiting, self.running, self.kv_usage):
+            column[~known] = column[among].mean()

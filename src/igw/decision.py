@@ -11,6 +11,19 @@ from igw.facts import Column
 from igw.request import Request
 
 
+class Delivery(msgspec.Struct, frozen=True):
+    """What plugins want said with a pick, beside the pick itself."""
+
+    headers: Mapping[str, str] = {}
+    """Set on the request on its way to the model server. Names in lower case."""
+    answer_headers: Mapping[str, str] = {}
+    """Set on the answer. Only where the gateway shows us answers (full mode): a lean one does not."""
+    tell_served: str = ""
+    """Name of a header of the answer that is to say who served it, as the gateway told us; empty: none."""
+    address: str = ""
+    """`ip:port` to send to in the picked endpoint's place, which is a rank behind that port. Retries are then not named."""
+
+
 class Decision(msgspec.Struct, frozen=True):
     """The pick for one request, with what is needed to explain it and to settle it afterwards."""
 
@@ -26,6 +39,11 @@ class Decision(msgspec.Struct, frozen=True):
     candidates: tuple[Endpoint, ...] = ()
     scores: Mapping[str, Column] = {}
     """Weighted score per candidate, by plugin name, in candidate order."""
+    costs: Mapping[str, Column] = {}
+    """What the cost of each candidate was made of, in seconds, by term; empty where no plugin asked for it."""
+    expected_ttft_seconds: float = 0.0
+    """From dispatch to the first token, by what was known at the pick; 0 where no plugin asked for costs."""
+    delivery: Delivery = Delivery()
     decided_at: float = 0.0
     """Seconds on the picker's monotonic clock."""
 
@@ -42,4 +60,8 @@ class Decision(msgspec.Struct, frozen=True):
     @property
     def destination(self) -> str:
         """Value of `x-gateway-destination-endpoint`: `ip:port[,ip:port...]` (protocol 004)."""
-        return ",".join([endpoint.hostport for endpoint in self.endpoints])
+        return self.delivery.address or ",".join([endpoint.hostport for endpoint in self.endpoints])
+
+    def server(self, served_by: str) -> str:
+        """Return `ip:port` of the endpoint that served, by the address the gateway named; the picked one if it named none."""
+        return self.endpoint.hostport if served_by in ("", self.delivery.address) else served_by

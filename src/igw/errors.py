@@ -67,6 +67,15 @@ class NobodyLeft(Rejected):
     retry_after_seconds = 1
 
 
+class Shed(Rejected):
+    """A request of priority below 0 that was turned away to relieve the pool."""
+
+    status = 429
+    code = "TooManyRequests"
+    reason = DropReason.SATURATED
+    retry_after_seconds = 1
+
+
 class ConfigError(Exception):
     """A file that cannot be used: where, what is wrong, and what would be right."""
 

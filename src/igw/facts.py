@@ -5,9 +5,9 @@ Who measures them is not here: engines are read in `scraping`, promises are kept
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import compress
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -21,6 +21,39 @@ Column: TypeAlias = NDArray[np.float64]
 
 _NONE: Column = np.zeros(0)
 _NONE.flags.writeable = False
+_NO_ADAPTERS: NDArray[np.object_] = np.zeros(0, dtype=object)
+_NO_ADAPTERS.flags.writeable = False
+_ALL_KNOWN: NDArray[np.bool_] = np.zeros(0, dtype=bool)
+_ALL_KNOWN.flags.writeable = False
+
+PREFIX, LOAD, ADDED, MEDIA, SESSION, TOKENS = (
+    "PrefixCacheMatchInfo", "InFlightLoad", "UncachedRequestTokens", "EncoderCacheMatchInfo", "SessionID", "TokenizedPrompt",
+)  # fmt: skip
+"""Upstream's names of the facts that producers provide (its data types)."""
+
+DEFAULT_PRODUCERS: Mapping[str, str] = {
+    PREFIX: "approx-prefix-cache-producer",
+    LOAD: "inflight-load-producer",
+    ADDED: "inflight-load-producer",
+    "LatencyPredictionInfo": "predicted-latency-producer",
+    MEDIA: "mm-embeddings-cache-producer",
+    TOKENS: "token-producer",
+    SESSION: "session-id-producer",
+}
+"""Which producer a plugin means that names none: its type is its name (upstream's rule)."""
+
+
+class Adapters(msgspec.Struct, frozen=True):
+    """The LoRA adapters of one engine as it reports them (vLLM `lora_requests_info`), and whose they are."""
+
+    running: frozenset[str] = frozenset()
+    """Adapters of the requests in the batch. vLLM does not say which are loaded and idle."""
+    waiting: frozenset[str] = frozenset()
+    """Adapters of the requests in the queue; vLLM 0.32 lists the same ones as in `running`."""
+    most: int = 0
+    """How many can be in one batch (`max_lora`); 0: not known, or none can."""
+    model: str = ""
+    """The base model's served name (vLLM's label `model_name`), to tell its requests from those for an adapter."""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -44,12 +77,115 @@ class Facts(msgspec.Struct, frozen=True):
     """Prompt tokens of the requests in flight that were believed uncached when they were sent (upstream's `InFlightLoad`)."""
     endpoints: tuple[Endpoint, ...] = ()
     """The candidates themselves, for plugins that look at labels or go by identity."""
+    adapters: NDArray[np.object_] = _NO_ADAPTERS
+    """Shape: [candidates] of `Adapters`; empty when no engine of the pool speaks of adapters."""
+    matched_media: Column = _NONE
+    """Size of the request's media whose embeddings are believed to be in the endpoint's encoder cache (upstream's
+    `EncoderCacheMatchInfo`); empty when nothing keeps book of them. Unit: tokens of the placeholder."""
+    media_size: int = 0
+    """Size of all media of the request: the most that can match."""
+    prefixes: Mapping[str, tuple[Column, int]] = {}
+    """What other prefix producers say, by their names: (`matched_tokens`, `prefix_tokens`)."""
+    added_tokens: Column = _NONE
+    """Tokens that this request would add to `inflight_tokens` (upstream's `UncachedRequestTokens`); empty: what of its
+    prompt is not matched, which is what is counted unless a producer counts otherwise."""
+    known: NDArray[np.bool_] = _ALL_KNOWN
+    """Which candidates' scraped columns are their own and not overdue; empty: all. The others hold the mean of the known."""
+    now: float = 0.0
+    """When the request is decided, in seconds on the picker's monotonic clock."""
+    peer: Endpoint | None = None
+    """What another profile has picked for this request, to be near to (upstream's attribute `peer-endpoint`)."""
+    scalars: Mapping[str, Column] = {}
+    """Other numbers by attribute key (upstream's `ScalarMetricValue`), NaN where an endpoint has none."""
+    produced: Mapping[str, Any] = {}
+    """What configured producers found out for this request, by `<fact>/<name of the producer>` (upstream's data keys).
+
+    What has no entry is in the columns above, or missing: its producer was late or failed. Arrays as long as there are candidates
+    are columns.
+    """
+
+    cost: Column = _NONE
+    """Seconds of delay that this request would add to itself and to others (`igw.work.cost`); empty where no plugin asks for it."""
+    own_cost: Column = _NONE
+    """Of it, its own prefill."""
+    costs: Mapping[str, Column] = {}
+    """The terms of `cost`, by what the seconds are spent on."""
+    oldest_use: Column = _NONE
+    """How recently the least recently used block of the endpoint's prefix cache was used: the less the colder, 0 for a cache with room.
+    Counted in prompts. Empty where no plugin asks for it."""
+
+    def knowing(self, producer: str, found: Mapping[str, Any]) -> Facts:
+        """Return these facts and what the producer of that name *found*, by upstream's data types.
+
+        `PrefixCacheMatchInfo` is (tokens, total), `EncoderCacheMatchInfo` (sizes, total); of the columns above, those of the
+        default producer's name take the place.
+        """
+        fields: dict[str, Any] = {}
+        for key, value in found.items():
+            if key == PREFIX:
+                fields["prefixes"] = {**self.prefixes, producer: value}
+                if producer == DEFAULT_PRODUCERS[PREFIX]:
+                    fields["matched_tokens"], fields["prefix_tokens"] = value
+            elif key == MEDIA:
+                fields["matched_media"], fields["media_size"] = value
+            elif key in _PRODUCED_COLUMNS:
+                fields[_PRODUCED_COLUMNS[key]] = value
+            else:
+                fields["produced"] = {
+                    **self.produced,
+                    **fields.get("produced", {}),
+                    f"{key}/{producer}": value,
+                }
+        return msgspec.structs.replace(self, **fields)
+
+    def prefix(self, producer: str) -> tuple[Column, int]:
+        """Return (`matched_tokens`, `prefix_tokens`) of the prefix producer of that name; nothing if there is none."""
+        if producer in self.prefixes:
+            return self.prefixes[producer]
+        if producer in ("", "approx-prefix-cache-producer"):
+            return self.matched_tokens, self.prefix_tokens
+        return np.zeros(len(self.inflight)), 0
+
+    def scalar(self, key: str) -> Column:
+        """Return the column of an endpoint attribute: one of `scalars`, or a core metric by upstream's name.
+
+        NaN where it is missing, which is everywhere for a key that nobody writes.
+        """
+        column = self.scalars.get(key)
+        if column is not None:
+            return column
+        if key in _CORE_METRICS:
+            core: Column = getattr(self, _CORE_METRICS[key])
+            return core
+        return np.full(len(self.inflight), np.nan)
 
     def narrowed(self, keep: NDArray[np.bool_]) -> Facts:
         """Return the facts of the candidates that *keep* marks. Shape: [candidates]."""
         columns = {name: column[keep] for name in _COLUMNS if len(column := getattr(self, name)) == len(keep)}
         endpoints = tuple(compress(self.endpoints, keep.tolist()))
+        if self.costs:
+            columns["costs"] = {name: column[keep] for name, column in self.costs.items()}
+        if self.scalars:
+            columns["scalars"] = {key: column[keep] for key, column in self.scalars.items()}
+        if self.prefixes:
+            columns["prefixes"] = {name: (column[keep], of) for name, (column, of) in self.prefixes.items()}
+        if self.produced:
+            columns["produced"] = {key: _narrowed(value, keep) for key, value in self.produced.items()}
         return msgspec.structs.replace(self, endpoints=endpoints, **columns)
 
 
-_COLUMNS = ("waiting", "running", "kv_usage", "inflight", "matched_tokens", "inflight_tokens")
+def _narrowed(value: Any, keep: NDArray[np.bool_]) -> Any:
+    return value[keep] if isinstance(value, np.ndarray) and len(value) == len(keep) else value
+
+
+_COLUMNS = (
+    "waiting", "running", "kv_usage", "inflight", "matched_tokens", "inflight_tokens",
+    "adapters", "matched_media", "added_tokens", "known", "cost", "own_cost", "oldest_use",
+)  # fmt: skip
+_PRODUCED_COLUMNS = {LOAD: "inflight_tokens", ADDED: "added_tokens"}
+_CORE_METRICS = {
+    "WaitingQueueSize": "waiting",
+    "RunningRequestsSize": "running",
+    "KVCacheUsagePercent": "kv_usage",
+}
+"""Upstream's names of what every engine reports; usage is a share from 0 to 1 in spite of its name."""

@@ -41,6 +41,12 @@ class Request(msgspec.Struct, frozen=True):
     """What else must be equal for a cached prefix to be shared: model and cache salt."""
     body_bytes: int = 0
     fairness_id: str = ""
+    media: tuple[tuple[str, int], ...] = ()
+    """Images, videos and audio of the prompt as (hash of its content, size in tokens), in order."""
+    attributes: Mapping[str, str] = {}
+    """What header processors found out about the request, by upstream's attribute keys (`agent-identity`)."""
+    priority: int = 0
+    """Of the request's objective; below 0 it may be shed when the pool is full."""
 
     @property
     def prompt_tokens(self) -> int:

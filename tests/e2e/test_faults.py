@@ -142,6 +142,21 @@ async def test_an_edit_of_endpoints_takes_effect_and_a_broken_one_changes_nothin
         await running.becomes("llm_d_epp_ready_endpoints", 2)
 
 
+async def test_a_server_that_answers_with_errors_is_ejected(tmp_path: Path) -> None:
+    """Its metrics page is fine, and as it does no work it looks idle: only the ends of requests tell."""
+    async with stack(tmp_path, servers=2) as running:
+        await running.faults(0, rules=[{"fault": "error", "status": 500}])
+
+        async def ejected() -> bool:
+            await statuses(running, 1)
+            return await running.metric("igw_endpoints_ejected") == 1
+
+        await running.until(ejected, within_seconds=30)
+        assert [200] * 20 == await statuses(running, 20)
+        assert await running.metric("igw_endpoint_ejections_total") == 1
+        assert any("endpoint_ejected" in line and "5xx" in line for line in running.picker_log)
+
+
 async def test_a_picker_that_is_asked_to_stop_lets_answers_end(tmp_path: Path) -> None:
     """SIGTERM to the picker does not touch answers that flow through Envoy."""
     async with stack(tmp_path, servers=1, server_flags=("--speed", "2")) as running:

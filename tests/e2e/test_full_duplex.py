@@ -16,10 +16,13 @@ from tests.e2e.test_requests import http2_with_trailers
 
 
 @contextlib.asynccontextmanager
-async def foreign(folder: Path, servers: int = 2, *server_flags: str) -> AsyncIterator[Stack]:
+async def foreign(
+    folder: Path, servers: int = 2, *server_flags: str, picker_flags: tuple[str, ...] = ()
+) -> AsyncIterator[Stack]:
     """Run a stack whose clients come through an Envoy that is not ours."""
+    flags = server_flags or ("--speed", "20")
     async with (
-        stack(folder, servers, server_flags=server_flags or ("--speed", "20")) as running,
+        stack(folder, servers, server_flags=flags, picker_flags=picker_flags) as running,
         static_envoy(folder, picker=running.picker_addresses["grpc"], ports=running.ports) as (_, address),
     ):
         running.url = f"http://{address}"
@@ -43,6 +46,29 @@ async def test_answers_pass_unchanged_and_usage_is_learnt_in_passing(tmp_path: P
         await running.becomes("igw_reservations_open", 0)
         assert 16 == await running.metric("llm_d_epp_request_output_tokens_sum")
         assert 2 == await running.metric("llm_d_epp_request_ttft_seconds_count")
+
+
+async def test_a_session_token_goes_to_the_client_and_brings_it_back(tmp_path: Path) -> None:
+    """In the place of whatever the client sent; picks are random but for the token."""
+    config = tmp_path / "sessions.yaml"
+    config.write_text(
+        "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\n"
+        "plugins: [{type: session-affinity-filter}, {type: random-picker}]\n"
+    )
+    flags = ("--config-file", str(config), "--allow-experimental-plugins")
+    async with foreign(tmp_path, 2, picker_flags=flags) as running:
+        async with running.chat() as response:
+            token = response.headers["x-session-token"]
+        running.http.headers["x-session-token"] = token
+        for _ in range(10):
+            async with running.chat() as response:
+                assert [token] == response.headers.getall("x-session-token")
+        running.http.headers["x-session-token"] = "rubbish"
+        tokens = set()
+        for _ in range(20):
+            async with running.chat() as response:
+                tokens.add(response.headers["x-session-token"])
+        assert 2 == len(tokens)
 
 
 async def test_errors_of_the_picker_reach_the_client_as_json(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import grpc
+from envoy.config.core.v3 import base_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from google.protobuf import struct_pb2
 
 from igw.columns import Columns
-from igw.decision import Decision
+from igw.decision import Decision, Delivery
 from igw.endpoint import Endpoint, Pool
 from igw.errors import NoEndpoints
 from igw.extproc.server import SERVICE, ExtProc, ServerSettings
@@ -31,10 +32,12 @@ class Harness:
 
     def __init__(self) -> None:
         self.outcomes: list[tuple[int, Outcome]] = []
+        self.started: list[int] = []
         self.ledger = Ledger(600.0, (lambda decision, outcome: self.outcomes.append((decision.id, outcome)),))
         self.columns = Columns(POOL, lambda _hostport: 0)
         self.requests: list[Request] = []
         self.fault: Exception | None = None
+        self.delivery = Delivery()
         self._ids = itertools.count(1)
         self.stub: Any = None
 
@@ -42,14 +45,20 @@ class Harness:
         self.requests.append(request)
         if self.fault is not None:
             raise self.fault
-        decision = Decision(next(self._ids), request, POOL.endpoints)
+        decision = Decision(next(self._ids), request, POOL.endpoints, delivery=self.delivery)
         self.ledger.open(decision, self.columns)
         return decision
 
     @contextlib.asynccontextmanager
     async def serving(self, settings: ServerSettings = ServerSettings()) -> AsyncIterator[Harness]:  # noqa: B008
         times = itertools.count()
-        service = ExtProc(self.route, self.ledger, settings, clock=lambda: float(next(times)))
+        service = ExtProc(
+            self.route,
+            self.ledger,
+            settings,
+            clock=lambda: float(next(times)),
+            started=lambda decision: self.started.append(decision.id),
+        )
         server = grpc.aio.server()
         server.add_generic_rpc_handlers((service.handler(),))
         port = server.add_insecure_port("127.0.0.1:0")
@@ -112,6 +121,21 @@ async def test_the_pick_is_sent_as_header_and_as_metadata_with_the_same_value() 
     assert (CHAT, True) == (piece.body, piece.end_of_stream)
 
 
+async def test_what_plugins_want_said_is_set_whatever_was_there_before() -> None:
+    """On the way to the model server and on the way back; a client cannot put its own in their place."""
+    async with Harness().serving() as harness:
+        harness.delivery = Delivery({"x-rank": "3"}, {"x-session-token": "t"})
+        replies = await harness.exchange(
+            [request_headers(), request_body(CHAT), response_headers(), response_body(b"{}", True)]
+        )
+    _, rank = replies[0].request_headers.response.header_mutation.set_headers
+    (token,) = replies[2].response_headers.response.header_mutation.set_headers
+    assert (rank.header.key, rank.header.raw_value) == ("x-rank", b"3")
+    assert (token.header.key, token.header.raw_value) == ("x-session-token", b"t")
+    overwrite = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+    assert {rank.append_action, token.append_action} == {overwrite}
+
+
 async def test_a_lean_exchange_leaves_its_reservation_to_the_access_log() -> None:
     """The exchange is over long before the answer; the list of endpoints serves the proxy's retries."""
     async with Harness().serving() as harness:
@@ -137,7 +161,8 @@ async def test_a_full_exchange_settles_with_usage_at_the_end_of_the_answer() -> 
         )  # fmt: skip
     pieces = [reply.response_body.response.body_mutation.streamed_response.body for reply in replies[3:]]
     assert answer == b"".join(pieces)
-    ((_, outcome),) = harness.outcomes
+    ((number, outcome),) = harness.outcomes
+    assert harness.started == [number]
     assert (End.COMPLETE, 200, Usage(10, 2, 8)) == (outcome.end, outcome.status, outcome.usage)
     assert outcome.ttft_seconds is not None
     assert 0 == harness.ledger.statistics().open

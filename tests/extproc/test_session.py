@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igw.decision import Decision
+from igw.decision import Decision, Delivery
 from igw.endpoint import Endpoint
 from igw.errors import NoEndpoints
 from igw.extproc.session import (
@@ -32,6 +33,7 @@ from igw.extproc.session import (
     ResponseTrailers,
     SendPick,
     Session,
+    SetAnswerHeaders,
     State,
 )
 from igw.request import Head, Request
@@ -225,6 +227,38 @@ def test_an_answer_passes_piece_by_piece_and_its_end_is_told() -> None:
     assert [PassBody("response_body", b"", end=True), Ended(b"ab", 2)] == session.receive(
         ResponseBody(b"", end=True)
     )
+
+
+@pytest.mark.parametrize(
+    ("delivery", "served_by", "sent"),
+    [
+        (Delivery(answer_headers={"x-session-token": "t"}), "", {"x-session-token": "t"}),
+        (Delivery(tell_served="x-by"), "10.0.0.2:8000", {"x-by": "10.0.0.2:8000"}),
+        (Delivery(tell_served="x-by"), "", {"x-by": "fail: missing destination endpoint served metadata"}),
+        (Delivery({"x-for-the-server": "s"}), "", None),
+    ],
+)
+def test_what_the_client_is_to_know_goes_with_the_answers_headers(
+    delivery: Delivery, served_by: str, sent: dict[str, str] | None
+) -> None:
+    """If the gateway shows us the answer; otherwise they pass as they are."""
+    session = Session(1000)
+    session.receive(headers(end=True))
+    session.decided(msgspec.structs.replace(DECISION, delivery=delivery))
+    reply = Acknowledge("response_headers") if sent is None else SetAnswerHeaders(sent)
+    answer = ResponseHeaders(200, end=False, served_by=served_by)
+    assert [Answered(200, served_by), reply] == session.receive(answer)
+
+
+def test_a_rank_behind_another_port_is_sent_there_without_retries() -> None:
+    """Whether the gateway understands ordered lists or not."""
+    for name_retries in (True, False):
+        session = Session(1000, name_retries=name_retries)
+        session.receive(headers(end=True))
+        delivery = Delivery(address="10.0.0.1:9000")
+        (sent,) = session.decided(msgspec.structs.replace(DECISION, delivery=delivery))
+        assert isinstance(sent, SendPick)
+        assert sent.destination == "10.0.0.1:9000"
 
 
 def test_an_answer_without_a_body_ends_with_its_headers() -> None:

@@ -13,6 +13,7 @@ from igw.lab.asked import Asked
 from igw.lab.picker import POOL, Picker
 from igw.lab.workload import Session
 from igw.outcomes.outcome import End, Outcome
+from igw.parsing.usage import Usage
 from igw.request import Request
 from igw.scheduling import builtin
 from igw.scheduling.scheduler import Choice
@@ -80,3 +81,19 @@ def test_a_policy_without_hooks_is_told_nothing() -> None:
     picker.first_token(decision)
     picker.close(decision, Outcome(End.COMPLETE, status=200))
     assert decision.endpoint == ENDPOINTS[1]
+
+
+def test_the_product_learns_from_answers_and_hears_of_first_tokens() -> None:
+    """What was promised is running after the first token and gone after the last."""
+    picker = Picker(builtin.default(), ENDPOINTS[:1], lambda: 0.0)
+    decision = picker.route(request())
+    slots = picker.columns.slots
+    assert picker.promises.promised(slots, 0.0).column("queued").tolist() == [1]
+    picker.first_token(decision)
+    assert picker.promises.promised(slots, 0.0).column("running").tolist() == [1]
+    usage = Usage(prompt_tokens=1024, completion_tokens=10, cached_tokens=0)
+    picker.close(
+        decision, Outcome(End.COMPLETE, status=200, ttft_seconds=0.2, duration_seconds=1.0, usage=usage)
+    )
+    assert picker.promises.promised(slots, 0.0).column("running").tolist() == [0]
+    assert picker.promises.model.observations == 1

@@ -147,3 +147,12 @@ def test_cached_tokens_are_compared_with_what_was_believed(
     index.slot(A.hostport)
     Correction(index, lambda _: None)(learning.decision, Outcome(End.COMPLETE, 200, usage=usage))
     assert index.noted == noted
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [Outcome(End.FAILED, 503, served_by=B.hostport), Outcome(End.COMPLETE, 500, served_by=B.hostport)],
+)
+def test_a_retry_that_failed_as_well_computed_nothing_either(outcome: Outcome) -> None:
+    """Neither of the two is believed to hold the prompt."""
+    assert Learning(matched=2).learn(outcome) == (2, 0)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from igw.columns import Columns
 from igw.decision import Decision
-from igw.endpoint import Endpoint
+from igw.endpoint import Endpoint, Pool
 from igw.errors import BadRequest, NoEndpoints
-from igw.outcomes.observed import RequestMetrics
+from igw.outcomes.health import Ejection, Failure
+from igw.outcomes.observed import Ejections, RequestMetrics
 from igw.outcomes.outcome import End, Outcome
 from igw.parsing.usage import Usage
 from igw.request import Head, Request
@@ -15,6 +18,25 @@ from igw.telemetry.families import Families
 
 LABELS = {"model_name": "m", "target_model_name": "m", "fairness_id": "default-flow", "priority": "0"}
 PREFIX = {"plugin_name": "approx-prefix-cache-producer", "plugin_type": "approx-prefix-cache-producer"}
+
+
+def test_an_ejection_is_counted_by_its_reason_and_the_gauge_says_who_is_out() -> None:
+    """Until its time is over; returning is not being ejected."""
+    families, now = Families(), 100.0
+    pool = Pool("p", "default", (Endpoint.at("10.0.0.1", 8000), Endpoint.at("10.0.0.2", 8000)))
+    columns = Columns(pool, lambda _hostport: 0)
+    ejections = Ejections(families, lambda: [columns], lambda: now)
+    families.collect_with(ejections.collect)
+    columns.eject("10.0.0.1:8000", 130.0)
+    ejections(Ejection("default/p", "10.0.0.1:8000", Failure.RESET, 5, 1.0, 30.0))
+
+    def value(name: str, /, **labels: str) -> float | None:
+        return families.registry.get_sample_value(name, labels)
+
+    assert value("igw_endpoint_ejections_total", reason="reset") == 1
+    assert value("igw_endpoints_ejected", name="default/p") == 1
+    now = 130.0
+    assert value("igw_endpoints_ejected", name="default/p") == 0
 
 
 class Page:
@@ -167,3 +189,15 @@ def test_invented_models_do_not_grow_the_page() -> None:
     other = {"model_name": "other", "target_model_name": "other"}
     assert page.value("request_total", **other) == 10
     assert page.value("request_total", model_name="m5", target_model_name="m5") == 1
+
+
+def test_expected_first_tokens_are_compared_with_actual_ones() -> None:
+    """Of streams that the pick had an expectation for."""
+    page = Page()
+    outcome = Outcome(End.COMPLETE, 200, ttft_seconds=0.3, duration_seconds=1.0)
+    for expected, stream in ((0.2, True), (0.0, True), (0.2, False)):
+        sent = msgspec.structs.replace(decision(stream=stream), expected_ttft_seconds=expected)
+        page.requests(sent, outcome)
+    value = page.families.registry.get_sample_value
+    assert value("igw_ttft_actual_to_expected_count") == 1
+    assert value("igw_ttft_actual_to_expected_sum") == pytest.approx(1.5)

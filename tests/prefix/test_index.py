@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 from hypothesis import settings
@@ -383,3 +383,99 @@ class AgainstNaiveModel(RuleBasedStateMachine):
 
 AgainstNaiveModel.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestAgainstNaiveModel = AgainstNaiveModel.TestCase
+
+
+def used(index: PrefixIndex, name: str, prompts: Iterable[int], blocks: int = 16) -> None:
+    """Let an endpoint see prompts of *blocks* blocks each, told apart by their numbers."""
+    for prompt in prompts:
+        index.record(index.slot(name), [prompt * 1000 + block for block in range(blocks)])
+
+
+def coldness(index: PrefixIndex) -> dict[str, float]:
+    """Return when the oldest block of each endpoint was used last."""
+    return {
+        name: float(index.oldest_use[slot]) for name in "abc" if (slot := index.slot_of(name)) is not None
+    }
+
+
+def small(*names: str) -> PrefixIndex:
+    """Return an index of caches that hold twelve prompts of 16 blocks."""
+    index = PrefixIndex()
+    for name in names:
+        index.resize(index.slot(name), 12 * 16 * SMALL)
+    return index
+
+
+def test_a_cache_with_room_is_the_coldest() -> None:
+    """Whatever it holds; one that had to forget is not."""
+    index = small("a", "b")
+    used(index, "a", range(12))
+    used(index, "b", range(50))
+    found = coldness(index)
+    assert found["a"] == 0 < found["b"]
+
+
+def test_the_colder_of_two_full_caches_is_the_one_whose_blocks_were_not_used_for_longer() -> None:
+    """Both are full; one has been left alone while the other took prompt after prompt."""
+    index = small("a", "b")
+    used(index, "a", range(40))
+    used(index, "b", range(100, 200))
+    found = coldness(index)
+    assert found["a"] < found["b"]
+    used(index, "a", range(300, 500))
+    found = coldness(index)
+    assert found["a"] > found["b"]
+
+
+def test_a_block_that_is_used_again_and_again_does_not_make_a_cache_cold() -> None:
+    """Its first use is long ago, its last one is not: within two prompts of the true age of the oldest block."""
+    index = small("a")
+    for turn in range(200):
+        used(index, "a", [0, turn + 1])
+    oldest = coldness(index)["a"]
+    # Twelve prompts fit: the one that comes back and eleven others, the oldest of them eleven turns of two prompts ago.
+    assert 400 - 2 * 14 <= oldest <= 400 - 2 * 9
+
+
+def test_an_empty_cache_is_cold_again() -> None:
+    """After a restart, under another name in its slot, and when it turns out larger."""
+    index = small("a", "b", "c")
+    for name in "abc":
+        used(index, name, range(50))
+    index.forget(index.slot("a"))
+    index.resize(index.slot("b"), 100 * 16 * SMALL)
+    index.remove("c")
+    index.slot("c")
+    assert coldness(index) == {"a": 0, "b": 0, "c": 0}
+
+
+def test_marks_are_few_however_long_a_cache_is_used() -> None:
+    """Prompts that are there already, prompts that are forgotten at once: neither leaves marks behind."""
+    index = small("a")
+    used(index, "a", [1] * 5_000)
+    slot = index.slot("a")
+    for prompt in range(5_000):
+        blocks = [prompt * 1000 + block for block in range(16)]
+        index.record(slot, blocks)
+        index.forget(slot, blocks)
+    used(index, "a", range(6_000, 8_000))
+    assert index._beliefs[slot].marks <= 64
+    assert sum(block < 0 for block in index._beliefs[slot].held) == index._beliefs[slot].marks
+    assert index.statistics().entries == 12 * 16
+
+
+def test_a_configuration_may_say_what_endpoints_hold() -> None:
+    """Those that do not say so themselves; or all of them; and back."""
+    index = PrefixIndex()
+    silent, telling = index.slot("a"), index.slot("b")
+    index.resize(telling, 200 * 64)
+    index.expect(100 * 64)
+    sizes = [index._beliefs[slot].nominal_tokens for slot in (silent, telling, index.slot("c"))]
+    assert sizes == [6400, 12_800, 6400]
+    index.expect(100 * 64, follow_engines=False)
+    assert [index._beliefs[slot].nominal_tokens for slot in (silent, telling)] == [6400, 6400]
+    index.resize(telling, 300 * 64)
+    assert index._beliefs[telling].nominal_tokens == 6400
+    index.expect(DEFAULT_CAPACITY_TOKENS)
+    sizes = [index._beliefs[slot].nominal_tokens for slot in (silent, telling)]
+    assert sizes == [DEFAULT_CAPACITY_TOKENS, 300 * 64]

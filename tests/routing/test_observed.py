@@ -18,6 +18,7 @@ from igw.request import Head, Request
 from igw.routing.observed import State, observed
 from igw.routing.pools import Pools
 from igw.telemetry.families import Families
+from igw.work.promises import Answer
 
 A, B, C = (Endpoint.at(f"10.0.0.{last}", 8000, f"pod-{last}", "serving") for last in (1, 2, 3))
 HEAD = Head("/", "POST", {})
@@ -143,3 +144,21 @@ def test_pools_of_none_or_one_can_be_shown() -> None:
     )
     assert b'llm_d_epp_std_dev_queue_size{name="p"} 0.0' in generate_latest(serving.families.registry)
     assert serving.value("llm_d_epp_average_queue_size", name="empty") is None
+
+
+def test_what_is_learned_of_work_is_shown() -> None:
+    """Rates of the pool, factors and backlog of each endpoint; nothing before anything is learned."""
+    serving = Serving()
+    assert serving.value("igw_learned_seconds", name="p", of="per_token") is None
+    promises = serving.pools.promises_of(serving.columns)
+    slot = int(serving.columns.slots[0])
+    promises.send(1, slot, 1000, 1000, 0.0)
+    promises.end(1, 9.0, Answer(9.0, 100, 1.0))
+    promises.send(2, slot, 1000, 1000, 10.0)
+    rate = serving.value("igw_learned_seconds", name="p", of="per_token")
+    assert rate is not None
+    assert rate > 1e-4
+    assert (serving.value("igw_backlog_seconds", name="p", endpoint=A.hostport) or 0) > 0.1
+    assert serving.value("igw_backlog_seconds", name="p", endpoint=B.hostport) == 0
+    assert (serving.value("igw_learned_factor", name="p", endpoint=A.hostport, phase="prefill") or 0) > 1
+    assert serving.value("igw_learned_factor", name="p", endpoint=B.hostport, phase="decode") == 1

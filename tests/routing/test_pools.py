@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from igw.columns import Columns
@@ -38,7 +40,7 @@ ALL = Head("/", "POST", {})
 def test_without_a_subset_the_whole_pool_may_serve() -> None:
     """The very tuple of the snapshot, so that columns need no copy."""
     of = columns(A, B)
-    found, rows = candidates(of, ALL)
+    found, rows = candidates(of, ALL, 0.0)
     assert found is of.pool.endpoints
     assert rows == slice(None)
 
@@ -58,7 +60,7 @@ def test_without_a_subset_the_whole_pool_may_serve() -> None:
 def test_the_gateways_subset_is_kept_to(subset: list[str], left: list[Endpoint]) -> None:
     """`ip:port` means one endpoint, `ip` every port of it; pool order stays."""
     of = columns(A, B, A2, SIX)
-    found, rows = candidates(of, head(*subset))
+    found, rows = candidates(of, head(*subset), 0.0)
     assert list(found) == left
     assert not isinstance(rows, slice)
     assert [of.pool.endpoints[row] for row in rows] == left
@@ -70,31 +72,51 @@ def test_a_subset_that_leaves_nobody_is_an_error(subset: list[str]) -> None:
     with pytest.raises(
         NoEndpoints, match="pool default/p has no endpoint that may serve this request"
     ) as caught:
-        candidates(columns(A, B), head(*subset))
+        candidates(columns(A, B), head(*subset), 0.0)
     assert caught.value.status == 503
 
 
 def test_an_empty_pool_serves_nobody() -> None:
     """It is scaled to zero."""
     with pytest.raises(NoEndpoints):
-        candidates(columns(), ALL)
+        candidates(columns(), ALL, 0.0)
 
 
 def test_failing_endpoints_are_left_out() -> None:
     """Within the subset too."""
     of = columns(A, B, A2)
     of.fail(A.hostport)
-    assert candidates(of, ALL)[0] == (B, A2)
-    assert candidates(of, head("10.0.0.1"))[0] == (A2,)
+    assert candidates(of, ALL, 0.0)[0] == (B, A2)
+    assert candidates(of, head("10.0.0.1"), 0.0)[0] == (A2,)
+
+
+def test_an_ejected_endpoint_is_left_out_and_returns_by_and_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it returns it is drawn by lot; where nobody else may serve, it serves all the same."""
+    of = columns(A, B)
+    of.eject(A.hostport, 100.0)
+    assert candidates(of, ALL, 99.0)[0] == (B,)
+    assert candidates(of, head(A.hostport), 99.0)[0] == (A,)
+    monkeypatch.setattr(random, "random", lambda: 0.5)
+    assert candidates(of, ALL, 114.0)[0] == (B,)
+    assert candidates(of, ALL, 116.0)[0] == (A, B)
+    assert candidates(of, ALL, 131.0) == ((A, B), slice(None))
+
+
+def test_when_who_is_left_is_ejected_it_is_better_than_who_fails() -> None:
+    """One refuses connections, the other fails some requests."""
+    of = columns(A, B)
+    of.fail(A.hostport)
+    of.eject(B.hostport, 100.0)
+    assert candidates(of, ALL, 50.0)[0] == (B,)
 
 
 def test_when_all_fail_all_are_tried() -> None:
     """An engine with a broken metrics page may still serve; so it is within a subset."""
     of = columns(A, B)
     of.fail(A.hostport)
-    assert candidates(of, head("10.0.0.1"))[0] == (A,)
+    assert candidates(of, head("10.0.0.1"), 0.0)[0] == (A,)
     of.fail(B.hostport)
-    assert candidates(of, ALL) == ((A, B), slice(None))
+    assert candidates(of, ALL, 0.0) == ((A, B), slice(None))
 
 
 def test_the_only_pool_needs_no_name() -> None:

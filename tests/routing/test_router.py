@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 import pytest
 
+from igw.decision import Delivery
 from igw.endpoint import Endpoint, Pool
 from igw.errors import NoEndpoints, Rejected
+from igw.facts import Facts
 from igw.outcomes.ledger import Ledger
 from igw.outcomes.outcome import End, Outcome
 from igw.parsing.body import read
@@ -19,11 +22,26 @@ from igw.prefix.index import PrefixIndex
 from igw.request import Head, Request
 from igw.routing.pools import Pools
 from igw.routing.router import Router
-from igw.scheduling import builtin
+from igw.scheduling import builtin, instances
 from igw.scheduling.pickers.max_score import MaxScorePicker
+from igw.scheduling.profile import Weighted
 from igw.scheduling.scheduler import Scheduler
+from igw.scheduling.scorers.active_request import ActiveRequestScorer
+from igw.scheduling.scorers.kv_cache import KvCacheUtilizationScorer
+from igw.scheduling.scorers.prefix_cache import PrefixCacheScorer
+from igw.scheduling.scorers.queue import QueueScorer
 
 ENDPOINTS = tuple(Endpoint.at(f"10.0.0.{last}", 8000) for last in range(1, 5))
+SCHEDULER = Scheduler.of(
+    (
+        Weighted("queue-scorer", QueueScorer(), 2.0),
+        Weighted("kv-cache-utilization-scorer", KvCacheUtilizationScorer(), 2.0),
+        Weighted("prefix-cache-scorer", PrefixCacheScorer(), 3.0),
+        Weighted("active-request-scorer", ActiveRequestScorer(), 2.0),
+    ),
+    MaxScorePicker(max_num_of_endpoints=2),
+)
+"""Upstream's default weights."""
 PLACES = {endpoint.hostport for endpoint in ENDPOINTS}
 
 
@@ -37,7 +55,7 @@ class Routing:
         self.pools.adopt(
             {f"default/{name}": Pool(name, "default", members) for name, members in pools.items()}
         )
-        self.router = Router(self.pools, self.prefix, self.ledger, builtin.default(), lambda: self.now)
+        self.router = Router(self.pools, self.prefix, self.ledger, SCHEDULER, lambda: self.now)
 
     async def goes_to(self, request: Request) -> str:
         """Return where a request goes."""
@@ -71,6 +89,37 @@ async def test_a_decision_has_what_explains_and_settles_it() -> None:
     columns = routing.pools.columns_of("")
     assert columns is not None
     assert columns.picks == 1
+
+
+async def test_costs_are_worked_out_only_for_whom_they_matter() -> None:
+    """The default asks for them: terms in seconds for each candidate, and when the first token is expected."""
+    routing = Routing(p=ENDPOINTS)
+    plain = await routing.router.route(chat("x" * 4000))
+    assert not plain.costs
+    assert plain.expected_ttft_seconds == 0
+    routing.router.scheduler = builtin.default()
+    priced = await routing.router.route(chat("y" * 4000))
+    assert {"backlog", "prefill", "queue", "memory", "decode"} < set(priced.costs)
+    assert all(len(column) == 4 for column in priced.costs.values())
+    tokens = priced.request.prompt_tokens
+    assert priced.expected_ttft_seconds == pytest.approx(0.03 + 1e-4 * tokens + 1e-9 * tokens**2)
+    assert len(priced.endpoints) == 2
+
+
+async def test_work_that_was_promised_is_seen_by_the_next_request_until_it_ends() -> None:
+    """A long prompt keeps others away; when its answer is there its endpoint is worth going back to."""
+    routing = Routing(p=ENDPOINTS[:2])
+    routing.router.scheduler = builtin.default()
+    long = await routing.router.route(chat("x" * 200_000))
+    for number in range(3):
+        short = await routing.router.route(chat(f"{number}" * 400))
+        assert short.endpoint != long.endpoint
+        routing.ledger.close(short.id, Outcome(End.COMPLETE, 200))
+    (promises,) = routing.pools.promises()
+    promises.end(long.id, routing.now)
+    followed = await routing.router.route(chat("x" * 200_000 + "y"))
+    assert followed.endpoint == long.endpoint
+    assert followed.matched_tokens > 40_000
 
 
 async def test_a_decision_does_not_hold_the_body() -> None:
@@ -205,3 +254,36 @@ async def test_the_scheduler_may_be_swapped_between_two_requests() -> None:
     decision = await routing.router.route(chat())
     assert {endpoint.hostport for endpoint in decision.endpoints} == PLACES
     assert decision.scores == {}
+
+
+async def test_what_header_processors_find_out_goes_with_the_request() -> None:
+    """The decision, and everybody who is told of it, has the request as they left it."""
+
+    class Naming:
+        type = "naming"
+
+        def process(self, request: Request, /) -> Request:
+            return msgspec.structs.replace(request, fairness_id=request.head.headers["x-agent"])
+
+    routing = Routing(p=ENDPOINTS)
+    plugins = instances.of({"naming": Naming()})
+    routing.router.scheduler = msgspec.structs.replace(SCHEDULER, plugins=plugins)
+    decision = await routing.router.route(Request(Head("/", "POST", {"x-agent": "a7"})))
+    assert decision.request.fairness_id == "a7"
+
+
+async def test_what_plugins_want_said_is_in_the_decision() -> None:
+    """Headers for the server, headers for the client."""
+
+    class Saying:
+        type = "saying"
+
+        def deliver(
+            self, delivery: Delivery, _request: Request, facts: Facts, picked: Sequence[int], _done: object, /
+        ) -> Delivery:
+            return msgspec.structs.replace(delivery, headers={"x-row": facts.endpoints[picked[0]].hostport})
+
+    routing = Routing(p=ENDPOINTS)
+    routing.router.scheduler = msgspec.structs.replace(SCHEDULER, deliverers=(Saying(),))
+    decision = await routing.router.route(chat())
+    assert decision.delivery.headers == {"x-row": decision.endpoint.hostport}

@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igw.facts import Facts
+from igw.endpoint import Endpoint
+from igw.facts import Adapters, Facts
 from igw.request import Head, Request
-from igw.scheduling.builtin import PICKERS, SCORERS, default
+from igw.scheduling.builtin import ADMITTERS, PICKERS, SCORERS, default
+from igw.scheduling.pickers.max_score import MaxScorePicker
+from igw.scheduling.pickers.near_tie import NearTiePicker
+from igw.scheduling.scheduler import Scheduler
 
 NO_FACTS = Facts(*[np.zeros(0)] * 5)
 
-REQUEST = Request(Head("/", "GET", {}))
+REQUEST = Request(Head("/", "GET", {"x-tier": "batch"}), model="poet")
+
+PARAMETERS: dict[str, dict[str, object]] = {
+    "header-label-affinity-scorer": {"headerName": "X-Tier", "labelKey": "tier"},
+    "endpoint-attribute-scorer": {
+        "attributeKey": "depth",
+        "algorithm": {"type": "linear_lower_is_better"},
+    },
+}
+"""Of plugins that cannot do without."""
+
+
+scalar = st.one_of(st.floats(-1e6, 1e6), st.just(float("nan")))
+
+
+def adapters() -> st.SearchStrategy[Adapters]:
+    """Draw what an engine may say of its adapters."""
+    names = st.frozensets(st.sampled_from(["poet", "lawyer", "cook"]))
+    return st.builds(Adapters, names, names, st.integers(0, 4), st.sampled_from(["", "base", "poet"]))
 
 
 @st.composite
@@ -35,12 +58,26 @@ def any_facts(draw: st.DrawFn) -> Facts:
         np.array(matched, dtype=float),
         range(min(9, tokens)),
         tokens,
+        inflight_tokens=column(1e6),
+        endpoints=tuple(Endpoint.at(f"10.0.0.{row}", 8000, labels={"tier": "batch"}) for row in range(count)),
+        adapters=np.array(draw(st.lists(adapters(), min_size=count, max_size=count)), dtype=object),
+        matched_media=column(64),
+        media_size=64,
+        scalars={"depth": np.array(draw(st.lists(scalar, min_size=count, max_size=count)))},
     )
 
 
 def columns_of(facts: Facts) -> list[list[float]]:
     """Return a copy of every column."""
-    names = ("waiting", "running", "kv_usage", "inflight", "matched_tokens")
+    names = (
+        "waiting",
+        "running",
+        "kv_usage",
+        "inflight",
+        "matched_tokens",
+        "inflight_tokens",
+        "matched_media",
+    )
     return [getattr(facts, name).tolist() for name in names]
 
 
@@ -49,7 +86,8 @@ def columns_of(facts: Facts) -> list[list[float]]:
 def test_scores_are_aligned_finite_and_from_zero_to_one(kind: str, facts: Facts) -> None:
     """Law: one score per candidate, no NaN, and the columns that are shared with others stay as they were."""
     before = columns_of(facts)
-    scores = SCORERS[kind]().score(REQUEST, facts)
+    scorer = msgspec.convert(PARAMETERS.get(kind, {}), SCORERS[kind])
+    scores = scorer.score(REQUEST, facts)
     assert scores.shape == facts.inflight.shape
     assert ((scores >= 0) & (scores <= 1)).all()
     assert columns_of(facts) == before
@@ -66,30 +104,23 @@ def test_every_picker_takes_some_candidates_once_each(kind: str, totals: list[fl
 
 def test_plugins_are_found_by_the_type_they_have() -> None:
     """A line in the table cannot name one plugin and mean another."""
-    assert set(SCORERS) == {
-        "queue-scorer", "kv-cache-utilization-scorer", "prefix-cache-scorer", "active-request-scorer"
-    }  # fmt: skip
-    assert set(PICKERS) == {"max-score-picker", "random-picker", "round-robin-picker"}
-    assert all(plugin.type == kind for kind, plugin in (SCORERS | PICKERS).items())
+    assert all(plugin.type == kind for kind, plugin in (SCORERS | PICKERS | ADMITTERS).items())
 
 
-def test_the_default_profile_has_upstreams_weights() -> None:
-    """Queue 2, KV 2, prefix 3; the load we reserved ourselves comes on top."""
-    assert {weighted.name: weighted.weight for weighted in default().profiles["default"].scorers} == {
-        "queue-scorer": 2,
-        "kv-cache-utilization-scorer": 2,
-        "prefix-cache-scorer": 3,
-        "active-request-scorer": 2,
-    }
+def test_the_default_goes_by_marginal_work() -> None:
+    """And nothing else; near ties go to the coldest cache, and a retry is named."""
+    profile = default().profiles["default"]
+    assert [(weighted.name, weighted.weight) for weighted in profile.scorers] == [
+        ("marginal-work-scorer", 1.0)
+    ]
+    assert profile.picker == NearTiePicker(near_tie=0.1, max_num_of_endpoints=2)
+    assert default().needs_work
+    assert not Scheduler.of((), MaxScorePicker()).needs_work
 
 
-def test_the_default_profile_weighs_the_prefix_against_the_load() -> None:
-    """A cached prompt is worth going to a busy endpoint, but not to a far busier one; a retry is named."""
+def test_the_default_weighs_the_work_that_is_saved_against_the_work_that_waits() -> None:
+    """In seconds: costs decide, whatever they are made of; the other one is named for a retry."""
     none = np.zeros(2)
-    cached = np.array([256.0, 0.0])
-    choice = default().pick(REQUEST, Facts(none, none, none, np.array([1.0, 0.0]), cached, range(4), 256))
-    assert choice.picked == [0, 1]
-    choice = default().pick(
-        REQUEST, Facts(np.array([9.0, 0.0]), none, none, np.array([9.0, 0.0]), cached, range(4), 256)
-    )
-    assert choice.picked == [1, 0]
+    for cost, picked in (([1.0, 2.0], [0, 1]), ([2.0, 1.0], [1, 0])):
+        facts = Facts(*[none] * 5, cost=np.array(cost), own_cost=np.array([0.5, 0.5]), oldest_use=none)
+        assert default().pick(REQUEST, facts).picked == picked

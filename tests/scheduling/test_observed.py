@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
 
 from igw.facts import Column, Facts
 from igw.request import Head, Request
+from igw.scheduling.instances import Instances, Producing
 from igw.scheduling.observed import Observe, observed
 from igw.scheduling.pickers.max_score import MaxScorePicker
 from igw.scheduling.profile import Weighted
@@ -94,3 +95,56 @@ def test_a_call_that_fails_is_told_too_and_fails_as_before() -> None:
     with pytest.raises(RuntimeError, match="no pick"):
         timed.profiles["default"].picker.pick(np.zeros(2), NO_FACTS)
     assert book.seconds == {("Scorer", "failing", "f"): [0.0], ("Picker", "failing", "failing"): [0.0]}
+
+
+class Odd:
+    """A scorer whose scores are what it is given."""
+
+    type = "odd"
+
+    def __init__(self, *scores: float) -> None:
+        self._scores = np.array(scores)
+
+    def score(self, _request: Request, _facts: Facts, /) -> Column:
+        """Return them."""
+        return self._scores.copy()
+
+
+@pytest.mark.parametrize(
+    ("scores", "counted"), [((0.0, 1.0), 0), ((0.5, 1.5), 1), ((-1.0, 0.0), 1), ((np.nan, 1.0), 1)]
+)
+def test_columns_that_have_to_be_clamped_are_counted(scores: tuple[float, float], counted: int) -> None:
+    """NaN counts as 0, once per column; the pick goes on."""
+    failures: list[tuple[str, str, str]] = []
+    plain = Scheduler.of((Weighted("mine", Odd(*scores), 1.0),), MaxScorePicker())
+    timed = observed(plain, Book().series, lambda: 0.0, lambda *what: failures.append(what))
+    choice = timed.pick(REQUEST, FACTS)
+    assert failures == [("odd", "mine", "score")] * counted
+    assert all(0 <= score <= 1 for score in choice.scores["mine"])
+
+
+async def test_producers_are_timed() -> None:
+    """Those that take their time, too; what they say is passed on."""
+
+    class Sync:
+        type = "sync"
+
+        def produce(self, _request: Request, _facts: Facts, /) -> dict[str, int]:
+            return {"A": 1}
+
+    class Async:
+        type = "async"
+
+        async def produce(self, _request: Request, _facts: Facts, /) -> dict[str, int]:
+            return {"B": 2}
+
+    plugins = Instances(producers=((Producing("s", Sync()), Producing("a", Async(), waits=True)),))
+    book, ticks = Book(), itertools.count()
+    timed = observed(Scheduler({}, plugins=plugins), book.series, lambda: float(next(ticks)))
+    ((sync, late),) = timed.plugins.producers
+    assert sync.producer.produce(REQUEST, FACTS) == {"A": 1}
+    found = late.producer.produce(REQUEST, FACTS)
+    assert not isinstance(found, Mapping)
+    assert await found == {"B": 2}
+    assert late.waits
+    assert book.seconds == {("DataProducer", "sync", "s"): [1.0], ("DataProducer", "async", "a"): [1.0]}

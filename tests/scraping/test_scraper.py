@@ -13,6 +13,7 @@ from aiohttp import web
 
 from igw.columns import Columns
 from igw.endpoint import Endpoint, Pool
+from igw.facts import Adapters
 from igw.prefix.hashing import MAX_BLOCKS, tokens_at
 from igw.prefix.index import MIN_CAPACITY_TOKENS, PrefixIndex
 from igw.scraping.scraper import Scraper
@@ -23,6 +24,7 @@ vllm:num_requests_running 2
 vllm:kv_cache_usage_perc 0.5
 vllm:prefix_cache_queries_total {queries}
 vllm:cache_config_info{{block_size="32",num_gpu_blocks="{blocks}"}} 1
+vllm:lora_requests_info{{max_lora="2",running_lora_adapters="poet",waiting_lora_adapters=""}} 1.5
 """
 
 
@@ -83,6 +85,11 @@ class Watched(Columns):
         super().fail(hostport)
         self.told.put_nowait(("fail", hostport))
 
+    def expire(self, hostport: str) -> None:
+        """Write and tell."""
+        super().expire(hostport)
+        self.told.put_nowait(("expire", hostport))
+
     async def next(self, what: str, engine: Engine) -> None:
         """Wait until *what* is written of *engine*."""
         async with asyncio.timeout(20):
@@ -141,6 +148,7 @@ async def test_what_an_engine_says_is_in_its_row() -> None:
         assert scraped.columns.waiting.tolist() == [7, 1]
         assert scraped.columns.running.tolist() == [2, 2]
         assert scraped.columns.kv_usage.tolist() == [0.5, 0.5]
+        assert scraped.columns.adapters.tolist() == [Adapters(frozenset({"poet"}), most=2)] * 2
         scraped.prefix.record(scraped.prefix.slot(other.endpoint.hostport), range(MAX_BLOCKS))
         assert tokens_at(scraped.matched(other, range(MAX_BLOCKS))) == 2 * MIN_CAPACITY_TOKENS
         assert scraped.scraper.statistics().done >= 2
@@ -183,6 +191,20 @@ async def test_an_engine_that_does_not_answer_is_a_miss() -> None:
         engine.open.set()
         await scraped.columns.next("report", engine)
         assert not scraped.columns.any_failing
+
+
+async def test_an_engine_that_hangs_is_unknown_long_before_it_is_given_up() -> None:
+    """What it said last is not believed while its answer is overdue; when the answer comes, that is believed."""
+    hanging = Engine()
+    async with hanging.serving(), Scraped(hanging) as scraped:
+        await scraped.columns.settled(hanging)
+        hanging.open.clear()
+        await scraped.columns.next("expire", hanging)
+        assert not scraped.columns.reported.any()
+        assert not scraped.columns.any_failing
+        hanging.open.set()
+        await scraped.columns.settled(hanging)
+        assert scraped.columns.reported.all()
 
 
 async def test_an_endpoint_that_comes_back_starts_with_an_empty_cache() -> None:

@@ -8,7 +8,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from igw.telemetry.families import Bounded, Families
 
-OURS = {"igw_reservations_expired", "igw_config_reloads"}
+OURS = {
+    "igw_reservations_expired", "igw_ttft_actual_to_expected", "igw_endpoint_ejections", "igw_config_reloads", "igw_plugin_failures",
+}  # fmt: skip
 
 
 def test_every_family_has_a_name_of_upstream_or_is_known_as_ours() -> None:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import msgspec
+from math import inf
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igw.work.cost import Price, Promised, price
+from igw.work.cost import FIELDS, Price, Promised, Work, price
 from igw.work.model import Rates
 
 RATES = Rates(
     overhead=0.03, per_token=1e-4, per_pair=1e-9, step=0.02, per_sequence=1e-4, per_context_token=4e-8
 )
-FIELDS = Promised.__struct_fields__
 
 
 def promised(candidates: int = 1, **values: float | list[float]) -> Promised:
     """Return idle endpoints of unknown memory, but for *values*."""
-    usual = dict.fromkeys(FIELDS, 0.0) | {"prefill_factor": 1.0, "decode_factor": 1.0} | values
+    usual = (
+        dict.fromkeys(FIELDS, 0.0)
+        | {"prefill_factor": 1.0, "decode_factor": 1.0, "free_tokens": inf}
+        | values
+    )
     return Promised(
-        **{name: np.broadcast_to(np.array(usual[name], dtype=float), candidates) for name in FIELDS}
+        np.array([np.broadcast_to(np.array(usual[name], dtype=float), candidates) for name in FIELDS])
     )
 
 
@@ -29,9 +33,9 @@ def cost(
     what: Promised, prompt: float = 1000, uncached: float | list[float] = 1000, output: float = 200
 ) -> Price:
     """Return the price of a request of a thousand tokens."""
-    count = len(what.queued)
+    count = what.rows.shape[1]
     column = np.broadcast_to(np.array(uncached, dtype=float), count)
-    return price(prompt, column, output, what, RATES, decode_seconds=5.0)
+    return price(Work(prompt, column, output), what, RATES, decode_seconds=5.0)
 
 
 def test_an_idle_endpoint_costs_the_prefill_and_a_tenth_of_the_decoding() -> None:
@@ -69,9 +73,10 @@ def test_others_are_delayed_by_my_prefill() -> None:
 
 def test_memory_that_is_short_is_waited_for() -> None:
     """10,000 tokens short of 50,000 in flight take a fifth of a mean answer's time to come free."""
-    full = promised(kv_tokens=107_000.0 - 50.0, kv_capacity_tokens=100_000.0, context_tokens=50_000.0)
+    full = promised(free_tokens=98_000.0 - 106_950.0, context_tokens=50_000.0)
     assert cost(full).terms["memory"] == pytest.approx((107_950 + 50 - 98_000) / 50_000 * 5.0)
-    assert cost(promised(kv_tokens=1e9)).terms["memory"] == 0.0
+    assert cost(promised(free_tokens=1050.0)).terms["memory"] == 0.0
+    assert cost(promised()).terms["memory"] == 0.0
 
 
 def test_running_requests_are_slowed_down() -> None:
@@ -104,9 +109,34 @@ def test_the_terms_add_up_and_more_work_never_costs_less(data: st.DataObject) ->
     assert sum(found.terms.values()) == pytest.approx(found.total)
     assert all(np.isfinite(term).all() and (term >= 0).all() for term in found.terms.values())
     more = data.draw(
-        st.sampled_from(
-            ["tokens", "pairs", "queued", "running", "kv_tokens", "prefill_factor", "decode_factor"]
-        )
+        st.sampled_from(["tokens", "pairs", "queued", "running", "prefill_factor", "decode_factor"])
     )
-    worse = msgspec.structs.replace(promised(**values), **{more: np.array([values[more] * 2 + 1])})
+    worse = promised(**values | {more: values[more] * 2 + 1})
     assert cost(worse, prompt, uncached).total >= found.total * (1 - 1e-12)
+
+
+def test_whoever_waits_for_memory_or_a_seat_waits_for_others_to_end() -> None:
+    """Three tenths of a mean answer's time, on a slow accelerator three times as long."""
+    blocked = promised(turns=0.3, blocked=2.0, kv_tokens=20_000.0)
+    assert cost(blocked).terms["memory"] == 0.0
+    looked_at = Promised(blocked.rows, any_blocked=True)
+    assert cost(looked_at).terms["memory"] == pytest.approx(0.3 * 5.0)
+    slow = Promised(promised(turns=0.3, blocked=2.0, decode_factor=3.0).rows, any_blocked=True)
+    assert cost(slow).terms["memory"] == pytest.approx(0.9 * 5.0)
+
+
+def test_where_memory_is_short_it_costs_to_take_more_of_it_than_elsewhere() -> None:
+    """Two of three endpoints keep three requests waiting: a prompt that is cached somewhere stays there."""
+    what = promised(3, blocked=[3.0, 3.0, 0.0], turns=[0.2, 0.2, 0.0], kv_tokens=50_000.0)
+    found = cost(Promised(what.rows, any_blocked=True), uncached=[100, 1000, 1000])
+    assert found.terms["crowding"] == pytest.approx([4 * 2 * new / 50_000 * 5.0 for new in (100, 1000, 1000)])
+    assert sum(found.terms.values()) == pytest.approx(found.total)
+
+
+def test_further_terms_are_added() -> None:
+    """An adapter that must be loaded, a cache that must be fetched."""
+    load = np.array([0.0, 0.7])
+    plain = cost(promised(2))
+    found = price(Work(1000, np.array([1000.0, 1000.0]), 200, {"adapter": load}), promised(2), RATES, 5.0)
+    assert found.total - plain.total == pytest.approx(load)
+    assert found.terms["adapter"] is load

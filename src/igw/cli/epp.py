@@ -25,8 +25,12 @@ def epp(  # noqa: PLR0913, PLR0917 - one parameter per flag
         typer.Option("-f", "--file", help="Manifests: files or directories. Watched.", metavar="PATH"),
     ],
     config_file: Annotated[
-        Path | None, typer.Option("--config-file", help="EndpointPickerConfig; wins over one in -f.")
+        Path | None, typer.Option("--config-file", help="EndpointPickerConfig; wins over one in -f. Watched.")
     ] = None,
+    config_text: Annotated[str, typer.Option(help="The same as text; wins over --config-file.")] = "",
+    allow_experimental_plugins: Annotated[
+        bool, typer.Option("--allow-experimental-plugins", help="Allow plugins that upstream calls Alpha.")
+    ] = False,
     pool_name: Annotated[str, typer.Option(help="The pool of gateways that name none.")] = "",
     pool_namespace: Annotated[str, typer.Option(envvar="NAMESPACE", help="Its namespace.")] = "default",
     bind_address: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -69,6 +73,8 @@ def epp(  # noqa: PLR0913, PLR0917 - one parameter per flag
     settings = PickerSettings(
         paths=tuple(files),
         config_file=config_file,
+        config_text=config_text,
+        allow_experimental=allow_experimental_plugins,
         bind_address=bind_address,
         grpc_port=grpc_port,
         health_port=grpc_health_port,

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-COMMANDS = ("up", "epp", "gateway", "sim", "replay")
+COMMANDS = ("up", "epp", "gateway", "sim", "replay", "check")
 """Each is a function of its name in the module of its name."""
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 
-def up(
+def up(  # noqa: PLR0913, PLR0917 - one parameter per flag
     file: Annotated[
         list[Path],
         typer.Option("--file", "-f", help="Manifests: a file, or a folder of them. May be repeated."),
@@ -34,6 +34,9 @@ def up(
         int, typer.Option(min=0, max=65535, help="Port of Envoy's admin page; 0 is any free one.")
     ] = 0,
     concurrency: Annotated[int, typer.Option(min=1, help="Envoy's worker threads.")] = 1,
+    allow_experimental_plugins: Annotated[
+        bool, typer.Option("--allow-experimental-plugins", help="Allow plugins that upstream calls Alpha.")
+    ] = False,
     check: Annotated[
         bool,
         typer.Option(
@@ -59,7 +62,14 @@ def up(
     # gRPC reads it at its first use. Our forks exec at once, and without this it remarks on every one of them.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     report = Report(Console(), Console(stderr=True))
-    settings = Settings(picker_port, health_port, metrics_port, admin_port, concurrency)
+    settings = Settings(
+        picker_port,
+        health_port,
+        metrics_port,
+        admin_port,
+        concurrency,
+        allow_experimental=allow_experimental_plugins,
+    )
     raise typer.Exit(uvloop.run((_check if check else _up)(tuple(file), settings, report)))
 
 

@@ -68,6 +68,11 @@ def read(paths: Sequence[Path]) -> Iterator[Document]:
             yield from _file(path)
 
 
+def written(text: str, place: str) -> Iterator[Document]:
+    """Yield every document of *text*, which is YAML or JSON; *place* is what errors call it."""
+    yield from _documents(place, _parsed(text, place))
+
+
 def files(paths: Sequence[Path]) -> list[Path]:
     """Return the files that *paths* stand for; `ConfigError` for a path that does not exist."""
     found: list[Path] = []
@@ -89,11 +94,20 @@ def _nearest_file(path: Path) -> str:
 
 
 def _file(path: Path) -> Iterator[Document]:
-    bodies = _bodies(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), f"is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    yield from _documents(str(path), _parsed(text, str(path), json=path.suffix == ".json"))
+
+
+def _documents(whole: str, bodies: list[Any]) -> Iterator[Document]:
     for number, body in enumerate(bodies, 1):
         if body is None:
             continue
-        place = f"{path} document {number}" if len(bodies) > 1 else str(path)
+        place = f"{whole} document {number}" if len(bodies) > 1 else whole
         if not isinstance(body, dict):
             raise ConfigError(
                 place,
@@ -103,25 +117,19 @@ def _file(path: Path) -> Iterator[Document]:
         yield _document(place, body)
 
 
-def _bodies(path: Path) -> list[Any]:
+def _parsed(text: str, place: str, *, json: bool = False) -> list[Any]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(str(path), f"is not UTF-8 text: {error.reason} at byte {error.start}") from error
-    try:
-        if path.suffix == ".json":
+        if json:
             return [msgspec.json.decode(text)]
         return list(yaml.load_all(text, _Loader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f"{path} line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
-        raise ConfigError(place, f"is not YAML: {error.problem or error.context}") from error
+        line = f"{place} line {mark.line + 1}, column {mark.column + 1}" if mark else place
+        raise ConfigError(line, f"is not YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(str(path), f"is not YAML: {error}") from error
+        raise ConfigError(place, f"is not YAML: {error}") from error
     except msgspec.DecodeError as error:
-        raise ConfigError(str(path), f"is not JSON: {error}") from error
+        raise ConfigError(place, f"is not JSON: {error}") from error
 
 
 def _document(place: str, body: dict[str, Any]) -> Document:

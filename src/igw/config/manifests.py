@@ -13,7 +13,7 @@ import msgspec
 
 from igw.config import references
 from igw.config.decode import decode, nearest
-from igw.config.documents import Document, read
+from igw.config.documents import Document, read, written
 from igw.config.gateway_api import BIND_ADDRESS, REQUEST_BODIES, REQUEST_BODY, Gateway, HTTPRoute, Object
 from igw.config.inference import EndpointsFile, InferencePool, ListedEndpoint, WrittenEndpoint
 from igw.errors import ConfigError
@@ -107,6 +107,26 @@ def load(paths: Sequence[Path]) -> Manifests:
     _check_endpoints(manifests.endpoints)
     references.check(manifests.gateways, manifests.routes, manifests.pools, manifests.sources)
     return manifests
+
+
+def with_picker_config(manifests: Manifests, file: Path | None, text: str = "") -> Manifests:
+    """Return *manifests* with the `EndpointPickerConfig` of *text*, else that of *file*, else their own.
+
+    Raises:
+        ConfigError: there is not exactly one.
+    """
+    if text:
+        documents, place = tuple(written(text, "--config-text")), "--config-text"
+    elif file is not None:
+        documents, place = tuple(read([file])), str(file)
+    else:
+        return manifests
+    for document in documents:
+        _check_kind(document)
+    config = _only([document for document in documents if document.kind == "EndpointPickerConfig"])
+    if config is None:
+        raise ConfigError(place, "there is no EndpointPickerConfig here")
+    return msgspec.structs.replace(manifests, picker_config=config)
 
 
 def _check_kind(document: Document) -> None:

@@ -27,15 +27,17 @@ async def watch(
     on_error: OnError,
     stop: asyncio.Event,
     known: Manifests | None = None,
+    reading: Callable[[], Manifests] | None = None,
 ) -> None:
     """Call *on_change* with the new manifests whenever the files say something else, until *stop* is set.
 
     An edit that cannot be used goes to *on_error* and changes nothing; so does a `ConfigError` that *on_change*
     raises. After such an edit the next good one is told even if it says what was in force. *known* is what the
     caller has already read: what has changed since is told at once, everything if it is None. Folders are watched
-    rather than files, so that an editor's rename and Kubernetes' symbolic links are seen.
+    rather than files, so that an editor's rename and Kubernetes' symbolic links are seen. *reading* says how they are read, if
+    not as manifests only.
     """
-    reader = _Reader(paths, on_change, on_error, known)
+    reader = _Reader(reading or (lambda: load(paths)), on_change, on_error, known)
     changes = watchfiles.awatch(
         *_folders(paths),
         watch_filter=None,
@@ -63,9 +65,13 @@ class _Reader:
     """Reads the files and remembers what was told last."""
 
     def __init__(
-        self, paths: Sequence[Path], on_change: OnChange, on_error: OnError, known: Manifests | None
+        self,
+        reading: Callable[[], Manifests],
+        on_change: OnChange,
+        on_error: OnError,
+        known: Manifests | None,
     ) -> None:
-        self._paths = paths
+        self._reading = reading
         self._on_change = on_change
         self._on_error = on_error
         self._told = known
@@ -73,7 +79,7 @@ class _Reader:
 
     async def read(self) -> None:
         try:
-            manifests = load(self._paths)
+            manifests = self._reading()
             if manifests == self._told and not self._trouble:
                 return
             answer = self._on_change(manifests)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
+from envoy.config.core.v3 import base_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
 from igw.errors import Rejected
@@ -23,6 +24,8 @@ _SUBSET = "x-gateway-destination-endpoint-subset"
 _SERVED = "x-gateway-destination-endpoint-served"
 DECISION = "igw-decision"
 """Key in `envoy.lb` metadata under which the proxy's access log gives our decision's id back."""
+
+_OVERWRITE = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 # Replies without content are the same bytes every time.
 _ACKNOWLEDGE = {
@@ -120,7 +123,7 @@ def _subset(message: Any) -> tuple[str, ...] | None:
 # Replies ----------------------------------------------------------------------------------------------------------
 
 
-def reply(effect: s.Acknowledge | s.SendPick | s.PassBody | s.Refuse) -> Any:
+def reply(effect: s.Acknowledge | s.SendPick | s.SetAnswerHeaders | s.PassBody | s.Refuse) -> Any:
     """Return the `ProcessingResponse` that carries *effect*."""
     if isinstance(effect, s.Acknowledge):
         return _ACKNOWLEDGE[effect.part]
@@ -139,10 +142,25 @@ def _pick(effect: s.SendPick) -> Any:
         header = mutation.set_headers.add().header
         header.key, header.raw_value = DESTINATION, effect.destination.encode()
         mutation.remove_headers.extend(effect.remove_headers)
+        if decision.delivery.headers:
+            _set_headers(mutation, decision.delivery.headers)
     fields = response.dynamic_metadata.fields[_LB].struct_value.fields
     fields[DESTINATION].string_value = effect.destination
     fields[DECISION].string_value = str(decision.id)
     return response
+
+
+def _answer(effect: s.SetAnswerHeaders) -> Any:
+    response = pb.ProcessingResponse()
+    _set_headers(response.response_headers.response.header_mutation, effect.headers)
+    return response
+
+
+def _set_headers(mutation: Any, headers: Mapping[str, str]) -> None:
+    """Set *headers* whatever there was under their names before: a client must not speak for the picker."""
+    for key, value in headers.items():
+        option = mutation.set_headers.add(append_action=_OVERWRITE)
+        option.header.key, option.header.raw_value = key, value.encode()
 
 
 def _pass_body(effect: s.PassBody) -> Any:
@@ -193,6 +211,7 @@ def _answer_headers(rejected: Rejected) -> Iterable[tuple[str, str]]:
 
 _REPLIES: dict[type[Any], Callable[[Any], Any]] = {
     s.SendPick: _pick,
+    s.SetAnswerHeaders: _answer,
     s.PassBody: _pass_body,
     s.Refuse: _refuse,
 }

@@ -103,6 +103,8 @@ class Exchange:
 
     async def _note_first_byte(self, _stream: Any, _effect: s.FirstByte) -> None:
         self._first_byte_at = self._server.clock()
+        if self._decision is not None:
+            self._server.started(self._decision)
 
     async def _note_end(self, _stream: Any, effect: s.Ended) -> None:
         self._settle(End.COMPLETE, effect)
@@ -130,6 +132,7 @@ _CARRY_OUT: dict[type[Any], Callable[[Exchange, Any, Any], Awaitable[None]]] = {
     s.Decide: Exchange._decide,
     s.Acknowledge: Exchange._reply,
     s.SendPick: Exchange._reply,
+    s.SetAnswerHeaders: Exchange._reply,
     s.PassBody: Exchange._reply,
     s.Refuse: Exchange._refuse,
     s.Answered: Exchange._note_answered,
@@ -149,6 +152,7 @@ class ExtProc:
         clock: Callable[[], float],
         refused: Callable[[Request | None, Rejected], None] = lambda _request, _rejected: None,
         decided_after: Callable[[float], None] = lambda _seconds: None,
+        started: Callable[[Decision], None] = lambda _decision: None,
     ) -> None:
         self.route = route
         self.ledger = ledger
@@ -158,6 +162,7 @@ class ExtProc:
         self.clock = clock
         self.refused = refused
         self.decided_after = decided_after
+        self.started = started
 
     async def process(self, _requests: Any, context: Any) -> None:
         """Serve one exchange (gRPC method `Process`)."""

@@ -27,13 +27,13 @@ with the answer. Body pieces after the pick come in STREAMED mode. Out of DECIDI
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, TypeAlias
 
 import msgspec
 
-from igw.decision import Decision
+from igw.decision import Decision, Delivery
 from igw.errors import Rejected, TooLarge
 from igw.parsing.usage import TAIL_BYTES
 from igw.request import Head
@@ -131,6 +131,12 @@ class SendPick(msgspec.Struct, frozen=True):
     remove_headers: Sequence[str] = ()
 
 
+class SetAnswerHeaders(msgspec.Struct, frozen=True):
+    """Reply to the answer's headers, setting some."""
+
+    headers: Mapping[str, str]
+
+
 class PassBody(msgspec.Struct, frozen=True):
     """Send a piece of a body on, in full-duplex mode; *part* is `request_body` or `response_body`."""
 
@@ -163,7 +169,9 @@ class Ended(msgspec.Struct, frozen=True):
     response_bytes: int
 
 
-Effect: TypeAlias = Decide | Acknowledge | SendPick | PassBody | Refuse | Answered | FirstByte | Ended
+Effect: TypeAlias = (
+    Decide | Acknowledge | SendPick | SetAnswerHeaders | PassBody | Refuse | Answered | FirstByte | Ended
+)
 
 
 class ProtocolError(Exception):
@@ -197,6 +205,11 @@ PIECE_BYTES = 62_000
 """Largest piece of a body sent back: below Envoy's 64 KiB for streamed replies (upstream's figure)."""
 
 
+_SERVED_UNKNOWN = (
+    "fail: missing destination endpoint served metadata"  # upstream's words; its conformance test reads them
+)
+
+
 class Session:
     """One exchange. Call `receive()` with each event and carry out the effects in order."""
 
@@ -208,6 +221,7 @@ class Session:
         self._head: Head | None = None
         self._body: bytes | bytearray = b""
         self._trailers = False
+        self._delivery = Delivery()
         self._pick_in = "request_headers"  # the part of the exchange whose reply will carry the pick
         self._response_bytes = 0
         self._tail: deque[bytes] = deque()
@@ -268,9 +282,10 @@ class Session:
         if self.state is not State.DECIDING or self._head is None:
             raise ProtocolError(f"a pick in state {self.state.name}")
         self.state = State.ROUTED
+        self._delivery = decision.delivery
         remove = [name for name in self._head.headers if name in CONTROL_HEADERS]
         # Not every gateway understands the ordered list that protocol 004 allows; an original-destination cluster does not.
-        destination = decision.destination if self._name_retries else decision.endpoint.hostport
+        destination = decision.destination if self._name_retries else decision.destination.partition(",")[0]
         body, self._body = memoryview(self._body), b""
         if not self._duplex:
             return (SendPick(self._pick_in, decision, destination, remove),)
@@ -307,7 +322,11 @@ class Session:
     def _response_headers(self, event: ResponseHeaders) -> Sequence[Effect]:
         if self.state is State.START:
             self._modes = event.modes
-        effects: list[Effect] = [Answered(event.status, event.served_by), Acknowledge("response_headers")]
+        headers = dict(self._delivery.answer_headers)
+        if self._delivery.tell_served:
+            headers[self._delivery.tell_served] = event.served_by or _SERVED_UNKNOWN
+        reply = SetAnswerHeaders(headers) if headers else Acknowledge("response_headers")
+        effects: list[Effect] = [Answered(event.status, event.served_by), reply]
         self.state = State.ANSWERING
         return effects + (self._end() if event.end else [])
 

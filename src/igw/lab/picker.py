@@ -5,7 +5,7 @@ Nothing is decided here. What the picker learns, and when, is told to it by `gat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from igw.columns import Columns
@@ -36,7 +36,7 @@ class Picker:
 
     def __init__(self, policy: Policy, endpoints: tuple[Endpoint, ...], clock: Callable[[], float]) -> None:
         self.prefix = PrefixIndex()
-        self._learning = Learning(lambda: self._pools.promises(), clock)
+        self._learning = Learning(self._promises, clock)
         listeners: list[Callable[[Decision, Outcome], Any]] = [
             Correction(self.prefix, self._columns_of),
             self._learning,
@@ -89,6 +89,9 @@ class Picker:
     def close(self, decision: Decision, outcome: Outcome) -> None:
         """Settle a reservation; one that has expired stays expired."""
         self.ledger.close(decision.id, outcome)
+
+    def _promises(self) -> Iterable[Promises]:
+        return self._pools.promises()
 
     def _columns_of(self, key: str) -> Columns | None:
         return self._pools.columns_of(key)

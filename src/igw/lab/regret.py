@@ -39,7 +39,9 @@ def regret(policy: Run, bound: Run) -> Regret:
         )
     pairs = list(paired(policy.records, bound.records))
     ttft, e2e = (sum(getattr(a, name) for a, _ in pairs) for name in ("ttft_seconds", "e2e_seconds"))
-    bound_ttft, bound_e2e = (sum(getattr(b, name) for _, b in pairs) for name in ("ttft_seconds", "e2e_seconds"))
+    bound_ttft, bound_e2e = (
+        sum(getattr(b, name) for _, b in pairs) for name in ("ttft_seconds", "e2e_seconds")
+    )
     count = len(pairs)
     return Regret(
         requests=count,

@@ -23,19 +23,20 @@ class Correction:
 
     def __call__(self, decision: Decision, outcome: Outcome) -> None:
         """Take the lesson of one outcome."""
-        picked, served_by = decision.endpoint.hostport, outcome.served_by or decision.endpoint.hostport
+        picked, served_by = decision.endpoint.hostport, decision.server(outcome.served_by)
         columns = self._columns_of(decision.request.head.pool)
         if columns is not None and (outcome.unreachable or served_by != picked):
             columns.fail(picked)
         slot = self._prefix.slot_of(picked)
         if slot is None:
             return
-        if outcome.end is End.FAILED or outcome.status >= 400 or served_by != picked:
+        computed = outcome.end is not End.FAILED and outcome.status < 400
+        if not computed or served_by != picked:
             # It never computed this prompt: only what was matched before may be there.
             self._prefix.forget(slot, decision.blocks[depth_at(decision.matched_tokens) :])
         elif outcome.usage.cached_tokens is not None and decision.matched_tokens >= _BELIEVED_TOKENS:
             self._prefix.correct(slot, decision.matched_tokens, self._tokens_cached(decision, outcome))
-        if served_by != picked and (other := self._prefix.slot_of(served_by)) is not None:
+        if computed and served_by != picked and (other := self._prefix.slot_of(served_by)) is not None:
             self._prefix.record(other, decision.blocks)
 
     @staticmethod

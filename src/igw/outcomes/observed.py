@@ -1,13 +1,22 @@
-"""Request metrics: a ledger listener and a note at the pick. The ledger itself counts nothing."""
+"""Metrics of requests and ejections: a ledger listener and a note at the pick. Ledger and health themselves count nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
+import structlog
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from igw.columns import Columns
 from igw.decision import Decision
 from igw.errors import Rejected
+from igw.outcomes.health import Ejection
 from igw.outcomes.outcome import End, Outcome
 from igw.prefix.hashing import tokens_at
 from igw.request import Request
 from igw.telemetry.families import Bounded, Families
+
+log = structlog.get_logger("outcomes")
 
 _DEFAULT_FLOW = "default-flow"
 _MOST_COMBINATIONS = 2_000
@@ -29,6 +38,40 @@ class _Children:
         self.input_tokens = families.request_input_tokens.labels(*labels)
         self.output_tokens = families.request_output_tokens.labels(*labels)
         self.cached_tokens = families.request_cached_tokens.labels(*labels)
+
+
+class Ejections:
+    """Counts ejections, logs each, and says how many endpoints are ejected now."""
+
+    def __init__(
+        self, families: Families, columns: Callable[[], Iterable[Columns]], clock: Callable[[], float]
+    ) -> None:
+        self._total = families.endpoint_ejections_total
+        self._columns = columns
+        self._clock = clock
+
+    def __call__(self, ejection: Ejection) -> None:
+        """Note an ejection."""
+        self._total.labels(ejection.reason.value).inc()
+        log.warning(
+            "endpoint_ejected",
+            pool=ejection.pool,
+            endpoint=ejection.hostport,
+            reason=ejection.reason.value,
+            failures_in_a_row=ejection.failures_in_a_row,
+            failed_share=round(ejection.failed_share, 3),
+            seconds=ejection.seconds,
+        )
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the gauge as it is now."""
+        gauge = GaugeMetricFamily(
+            "igw_endpoints_ejected", "Endpoints of a pool now ejected.", labels=("name",)
+        )
+        now = self._clock()
+        for columns in self._columns():
+            gauge.add_metric((columns.pool.key,), float((columns.back_at > now).sum()))
+        yield gauge
 
 
 class RequestMetrics:
@@ -67,6 +110,10 @@ class RequestMetrics:
         if outcome.response_bytes is not None:
             children.response_size.observe(outcome.response_bytes)
         self._times(children, decision.request.stream, outcome)
+        if decision.expected_ttft_seconds and decision.request.stream and outcome.ttft_seconds is not None:
+            self._families.ttft_actual_to_expected.observe(
+                outcome.ttft_seconds / decision.expected_ttft_seconds
+            )
         self._tokens(children, outcome)
 
     def _of(self, model: str, fairness_id: str) -> _Children:

@@ -3,6 +3,9 @@
 One dictionary says per block which slots (endpoints) hold it, as the bits of an integer. A lookup walks the prompt's blocks and
 intersects, so its cost does not depend on the size of the pool. Per slot, an LRU bounds what we believe, in tokens, to what the
 engine can hold. Blocks are entered tail first, so that the heads, which others share, are forgotten last.
+
+How cold a cache is, is how long ago its least recently used block was used. That is known from marks that stand between the blocks of
+the LRU and move with them: when one comes to the front and is dropped, all that is left was used after it was set.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from igw.facts import Column
 from igw.prefix.hashing import BLOCK_TOKENS, MAX_BLOCKS
 
 DEFAULT_CAPACITY_TOKENS = 31_250 * 64
@@ -23,6 +27,9 @@ MIN_CAPACITY_TOKENS = 64 * 64
 
 _MIN_ENTRIES = 64
 _TOKENS_TAIL_FIRST = BLOCK_TOKENS[::-1]
+_MARKS = 64
+"""Marks per cache: its coldness is known to a 64th of what it holds."""
+_LEAST_APART_TOKENS = 1024
 
 
 class PrefixStatistics(msgspec.Struct, frozen=True):
@@ -35,15 +42,27 @@ class PrefixStatistics(msgspec.Struct, frozen=True):
 class _Beliefs:
     """What one endpoint is believed to hold, and how much at most."""
 
-    __slots__ = ("capacity_tokens", "held", "held_tokens", "nominal_tokens")
+    __slots__ = (
+        "capacity_tokens",
+        "held",
+        "held_tokens",
+        "marks",
+        "nominal_tokens",
+        "told_tokens",
+        "unmarked_tokens",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, capacity_tokens: int) -> None:
         # Least recently used first, block -> its tokens. Not a plain dictionary: finding the first key of one costs a walk over
-        # all the keys deleted before it, and the first key is what an LRU deletes.
+        # all the keys deleted before it, and the first key is what an LRU deletes. A mark is a key below 0, of no tokens.
         self.held: OrderedDict[int, int] = OrderedDict()
-        self.held_tokens = 0
-        self.nominal_tokens = self.capacity_tokens = DEFAULT_CAPACITY_TOKENS
-        """What the engine says it can hold, and how much of that we believe."""
+        self.held_tokens = self.marks = 0
+        self.unmarked_tokens = 0
+        """Entered since the last mark; not more than what is held has no mark, so marks are few however long we run."""
+        self.nominal_tokens = self.capacity_tokens = capacity_tokens
+        """What the engine is taken to hold at most, and how much of that we believe."""
+        self.told_tokens: int | None = None
+        """What the engine said that it can hold."""
 
 
 class PrefixIndex:
@@ -56,6 +75,11 @@ class PrefixIndex:
         self._beliefs: list[_Beliefs] = []  # by slot
         self._slots: dict[str, int] = {}
         self._free: list[int] = []
+        self._recorded = 0
+        self._default_tokens = DEFAULT_CAPACITY_TOKENS
+        self._follow_engines = True
+        self.oldest_use: Column = np.zeros(0)
+        """By slot: when the least recently used block was used last, counted in prompts over all slots; 0 for a cache with room."""
 
     def slot(self, hostport: str) -> int:
         """Return the slot of an endpoint, giving it one if it is new."""
@@ -65,7 +89,8 @@ class PrefixIndex:
                 slot = self._free.pop()
             else:
                 slot = len(self._beliefs)
-                self._beliefs.append(_Beliefs())
+                self._beliefs.append(_Beliefs(self._default_tokens))
+                self.oldest_use = np.append(self.oldest_use, 0.0)
             self._slots[hostport] = slot
             self._share_memory()
         return slot
@@ -110,16 +135,29 @@ class PrefixIndex:
                 new_tokens += tokens
                 holders[block] = holders.get(block, 0) | bit
         beliefs.held_tokens += new_tokens
-        if beliefs.held_tokens > beliefs.capacity_tokens or len(held) > self._share:
+        self._recorded += 1
+        beliefs.unmarked_tokens += new_tokens
+        if beliefs.unmarked_tokens > beliefs.capacity_tokens // _MARKS + _LEAST_APART_TOKENS:
+            held[-self._recorded] = beliefs.unmarked_tokens = 0
+            beliefs.marks += 1
+        if beliefs.held_tokens > beliefs.capacity_tokens or len(held) - beliefs.marks > self._share:
             self._trim(slot)
 
     def forget(self, slot: int, blocks: Sequence[int] | None = None) -> None:
         """Stop believing that *slot* holds *blocks*; without *blocks*, that it holds anything (it restarted, say)."""
         beliefs = self._beliefs[slot]
+        if blocks is None:
+            self._release(slot, [block for block in beliefs.held if block >= 0])
+            beliefs.held.clear()
+            beliefs.held_tokens = beliefs.marks = beliefs.unmarked_tokens = 0
+            self.oldest_use[slot] = 0.0
+            return
         gone = []
-        for block in list(beliefs.held) if blocks is None else blocks:
+        for block in blocks:
             if block in beliefs.held:
-                beliefs.held_tokens -= beliefs.held.pop(block)
+                tokens = beliefs.held.pop(block)
+                beliefs.held_tokens -= tokens
+                beliefs.unmarked_tokens -= tokens
                 gone.append(block)
         self._release(slot, gone)
 
@@ -128,15 +166,29 @@ class PrefixIndex:
         slot = self._slots.pop(hostport, None)
         if slot is not None:
             self.forget(slot)
-            self._beliefs[slot] = _Beliefs()
+            self._beliefs[slot] = _Beliefs(self._default_tokens)
             self._free.append(slot)
             self._share_memory()
 
     def resize(self, slot: int, tokens: int) -> None:
         """Set what the engine of *slot* can hold."""
-        beliefs, tokens = self._beliefs[slot], max(MIN_CAPACITY_TOKENS, tokens)
+        self._beliefs[slot].told_tokens = tokens
+        self._settle(slot)
+
+    def expect(self, default_tokens: int, *, follow_engines: bool = True) -> None:
+        """Set what an endpoint is taken to hold that does not say, and whether what they say counts."""
+        if (default_tokens, follow_engines) != (self._default_tokens, self._follow_engines):
+            self._default_tokens, self._follow_engines = default_tokens, follow_engines
+            for slot in self._slots.values():
+                self._settle(slot)
+
+    def _settle(self, slot: int) -> None:
+        beliefs = self._beliefs[slot]
+        told = beliefs.told_tokens if self._follow_engines else None
+        tokens = max(MIN_CAPACITY_TOKENS, self._default_tokens if told is None else told)
         if tokens != beliefs.nominal_tokens:
             beliefs.nominal_tokens = beliefs.capacity_tokens = tokens
+            self.oldest_use[slot] = 0.0
             self._trim(slot)
 
     def correct(self, slot: int, believed_tokens: int, actual_tokens: int) -> None:
@@ -157,20 +209,27 @@ class PrefixIndex:
     def statistics(self) -> PrefixStatistics:
         """Return the index's size."""
         return PrefixStatistics(
-            blocks=len(self._holders), entries=sum(len(beliefs.held) for beliefs in self._beliefs)
+            blocks=len(self._holders),
+            entries=sum(len(beliefs.held) - beliefs.marks for beliefs in self._beliefs),
         )
 
     def _trim(self, slot: int) -> None:
         """Forget the least recently used blocks until both the engine's tokens and our memory suffice."""
         beliefs = self._beliefs[slot]
         held, held_tokens = beliefs.held, beliefs.held_tokens
-        capacity_tokens, share = beliefs.capacity_tokens, self._share
+        capacity_tokens, most = beliefs.capacity_tokens, self._share + beliefs.marks
         gone = []
-        while held_tokens > capacity_tokens or len(held) > share:
+        oldest_use = 1.0
+        while held_tokens > capacity_tokens or len(held) > most:
             block, tokens = held.popitem(last=False)
-            held_tokens -= tokens
-            gone.append(block)
+            if tokens:
+                held_tokens -= tokens
+                gone.append(block)
+            else:
+                beliefs.marks, most, oldest_use = beliefs.marks - 1, most - 1, -float(block)
         beliefs.held_tokens = held_tokens
+        if gone and self.oldest_use[slot] < oldest_use:
+            self.oldest_use[slot] = oldest_use
         self._release(slot, gone)
 
     def _release(self, slot: int, blocks: Sequence[int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Awaitable, Callable, Iterable
 
+import msgspec
 import numpy as np
 from prometheus_client.core import GaugeMetricFamily, Metric
 
@@ -56,6 +57,7 @@ class State:
     def collect(self) -> Iterable[Metric]:
         """Yield every gauge as it is now."""
         yield from self._of_pools()
+        yield from self._of_work()
         yield from self._of_requests()
         size = GaugeMetricFamily(
             "llm_d_epp_prefix_indexer_size",
@@ -94,6 +96,34 @@ class State:
                 inflight.add_metric((name, endpoint.hostport), float(each.inflight[row]))
         yield queue
         yield inflight
+
+    def _of_work(self) -> Iterable[Metric]:
+        rates = GaugeMetricFamily(
+            "igw_learned_seconds",
+            "What work takes at an endpoint of factor 1, in seconds, by what it is.",
+            labels=("name", "of"),
+        )
+        backlog = GaugeMetricFamily(
+            "igw_backlog_seconds",
+            "Prefill promised to an endpoint and not done.",
+            labels=("name", "endpoint"),
+        )
+        factors = GaugeMetricFamily(
+            "igw_learned_factor",
+            "How much longer an endpoint takes than its pool.",
+            labels=("name", "endpoint", "phase"),
+        )
+        for name, columns in self._named():
+            promises = self._pools.promises_of(columns)
+            if not promises.model.observations:
+                continue
+            for of, seconds in msgspec.structs.asdict(promises.model.rates).items():
+                rates.add_metric((name, of), seconds)
+            for each in promises.statistics():
+                backlog.add_metric((name, each.endpoint), each.backlog_seconds)
+                factors.add_metric((name, each.endpoint, "prefill"), each.prefill_factor)
+                factors.add_metric((name, each.endpoint, "decode"), each.decode_factor)
+        yield from (rates, backlog, factors)
 
     def _named(self) -> list[tuple[str, Columns]]:
         """Return pools under upstream's label, their bare name; under `namespace/name` where that is not unique."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import random
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
 import numpy as np
@@ -14,6 +15,7 @@ from igw.errors import NoEndpoints
 from igw.outcomes.ledger import Ledger
 from igw.prefix.index import PrefixIndex
 from igw.request import Head
+from igw.work.promises import Promises
 
 Rows: TypeAlias = slice | NDArray[np.intp]
 """Which rows of a pool's columns: all of them without a copy, or some by their numbers."""
@@ -26,7 +28,13 @@ class Pools:
         self._prefix = prefix
         self._ledger = ledger
         self._columns: dict[str, Columns] = {}
+        self._left: Callable[[str], None] | None = None
+        self._promises: dict[str, Promises] = {}
         self._named: dict[str, Columns] = {}  # as gateways name them: the only pool needs no name
+
+    def listen(self, left: Callable[[str], None]) -> None:
+        """Tell *left* of every endpoint that leaves its pool, by `ip:port`."""
+        self._left = left
 
     def adopt(self, pools: Mapping[str, Pool]) -> None:
         """Serve exactly *pools* from now on. What is known of endpoints that stay is kept."""
@@ -34,9 +42,12 @@ class Pools:
             endpoint.hostport for columns in self._columns.values() for endpoint in columns.pool.endpoints
         }
         self._columns = {key: self._adopted(key, pool) for key, pool in pools.items()}
+        self._promises = {key: self._followed(key, columns) for key, columns in self._columns.items()}
         after = {endpoint.hostport for pool in pools.values() for endpoint in pool.endpoints}
         for hostport in before - after:
             self._prefix.remove(hostport)
+            if self._left is not None:
+                self._left(hostport)
         self._named = dict(self._columns)
         if len(self._columns) == 1:
             (self._named[""],) = self._columns.values()
@@ -49,6 +60,21 @@ class Pools:
             columns.adopt(pool)
             self._ledger.recount(columns)
         return columns
+
+    def _followed(self, key: str, columns: Columns) -> Promises:
+        promises = self._promises.get(key)
+        if promises is None:
+            promises = Promises()
+        promises.adopt(dict(zip(columns.slots.tolist(), columns.row, strict=True)))
+        return promises
+
+    def promises_of(self, columns: Columns) -> Promises:
+        """Return the work promised in the pool of *columns*: its endpoints share what is learned of their speed."""
+        return self._promises[columns.pool.key]
+
+    def promises(self) -> Iterable[Promises]:
+        """Return the promised work of every pool."""
+        return self._promises.values()
 
     def columns_of(self, key: str) -> Columns | None:
         """Return the columns of the pool *key*; of the only pool when the gateway named none."""
@@ -75,11 +101,12 @@ class Pools:
         return self._columns.values()
 
 
-def candidates(columns: Columns, head: Head) -> tuple[tuple[Endpoint, ...], Rows]:
+def candidates(columns: Columns, head: Head, now: float) -> tuple[tuple[Endpoint, ...], Rows]:
     """Return the endpoints that may serve a request, and their rows in the pool's columns.
 
-    They are the gateway's subset, without those that refuse connections. When all of them seem to refuse, all are candidates: an engine
-    whose metrics page is broken may still serve.
+    They are the gateway's subset, without those that refuse connections or are ejected at *now*. When all of them seem to refuse, all are
+    candidates: an engine whose metrics page is broken may still serve. An endpoint that returns after an ejection is a candidate for a
+    growing share of requests.
 
     Raises:
         NoEndpoints: nothing is left.
@@ -94,6 +121,9 @@ def candidates(columns: Columns, head: Head) -> tuple[tuple[Endpoint, ...], Rows
     if columns.any_failing:
         failing = columns.failing
         endpoints = tuple(e for e in endpoints if not failing[row[e.hostport]]) or endpoints
-    if endpoints is columns.pool.endpoints:
-        return endpoints, slice(None)
+    if columns.any_ejected:
+        shares = columns.shares(now)
+        endpoints = tuple(e for e in endpoints if random.random() < shares[row[e.hostport]]) or endpoints
+    if len(endpoints) == len(columns.pool.endpoints):
+        return columns.pool.endpoints, slice(None)
     return endpoints, np.array([row[endpoint.hostport] for endpoint in endpoints], dtype=np.intp)

@@ -6,19 +6,33 @@ may also have `decided` and `ended` (`Listener`); it is told of every request, w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from igw.decision import Decision
+from igw.decision import Decision, Delivery
+from igw.endpoint import Endpoint
 from igw.facts import Column, Facts
 from igw.request import Request
 
 Mask: TypeAlias = NDArray[np.bool_]
 """Shape: [candidates]."""
+
+
+class HeaderProcessor(Protocol):
+    """Finds out more of a request by its headers, before anything is decided (upstream's `RequestHeaderProcessor`)."""
+
+    @property
+    def type(self) -> str:
+        """Name in `EndpointPickerConfig` (upstream's)."""
+        ...
+
+    def process(self, request: Request, /) -> Request:
+        """Return *request* with what was found out."""
+        ...
 
 
 class Filter(Protocol):
@@ -109,6 +123,55 @@ class Admitter(Protocol):
 
     def admit(self, request: Request, facts: Facts, /) -> None:
         """Return if the request may go on; raise `Rejected` if not."""
+        ...
+
+
+class Deliverer(Protocol):
+    """A plugin that says more with a pick than where it goes: headers for the model server or for the client."""
+
+    def deliver(
+        self,
+        delivery: Delivery,
+        request: Request,
+        facts: Facts,
+        picked: Sequence[int],
+        done: Mapping[str, Ranking | None],
+        /,
+    ) -> Delivery:
+        """Return *delivery* with what is to be added. *picked* are indices of candidates, *done* what each profile came to."""
+        ...
+
+
+class Producer(Protocol):
+    """Finds out facts about one request before it is ranked.
+
+    A class says by `provides` (and `needs`) which facts, by upstream's data types or names of its own; by `deadline_seconds` how long
+    one request may wait for it, if `produce` is asynchronous; by `idle` that there is nothing to do for any request.
+    """
+
+    @property
+    def type(self) -> str:
+        """Name in `EndpointPickerConfig` (upstream's)."""
+        ...
+
+    def produce(self, request: Request, facts: Facts, /) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
+        """Return what was found out, by fact (see `Facts.knowing`); a fact that is not there is missing.
+
+        *facts* has what the producers that it needs found out.
+        """
+        ...
+
+
+class Screener(Protocol):
+    """Leaves out endpoints before anything else is known of the request."""
+
+    @property
+    def type(self) -> str:
+        """Name in `EndpointPickerConfig` (upstream's)."""
+        ...
+
+    def screen(self, request: Request, endpoints: Sequence[Endpoint], /) -> Mask:
+        """Return which endpoints may be candidates. Every screener sees the same ones. Shape: [endpoints]."""
         ...
 
 

@@ -1,104 +1,86 @@
-"""An `EndpointPickerConfig` -> a scheduler. Reading the file is `config`; what each plugin does is in its own file."""
+"""An `EndpointPickerConfig` -> a scheduler. Reading the file is `config`, defaults are `resolved`; what each plugin does is in its own file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
-
-from igw.config.decode import decode, nearest
+from igw.config.decode import decode
 from igw.config.documents import Document
 from igw.errors import ConfigError
-from igw.scheduling.api import Picker
-from igw.scheduling.builtin import PICKERS, SCORERS
-from igw.scheduling.pickers.max_score import MaxScorePicker
-from igw.scheduling.profile import Weighted
+from igw.scheduling import instances
+from igw.scheduling.instances import Instances
+from igw.scheduling.profile import Filtering, Profile, Weighted
+from igw.scheduling.resolved import Resolved, Use, resolve
 from igw.scheduling.scheduler import Scheduler
-
-_ACCEPTED = frozenset({"single-profile-handler"})
-"""Plugins of upstream that have nothing to do here: there is one profile."""
+from igw.scheduling.specs import Spec
 
 
-class _Plugin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    type: str
-    name: str = ""
-    parameters: dict[str, Any] = {}
-
-
-class _Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    plugin_ref: str
-    weight: float = 1.0
-
-
-class _Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: str
-    plugins: list[_Reference] = []
-
-
-class _PickerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    api_version: str
-    kind: str
-    metadata: dict[str, Any] = {}
-    plugins: list[_Plugin] = []
-    scheduling_profiles: list[_Profile] = []
-
-
-def scheduler(document: Document) -> Scheduler:
+def scheduler(
+    document: Document, before: Instances | None = None, *, allow_experimental: bool = True
+) -> Scheduler:
     """Return the scheduler that *document* describes.
 
+    Plugins of *before* whose type, name and parameters are still the same go on with what they have learned.
+
     Raises:
-        ConfigError: an unknown field, plugin type or reference, a bad parameter, or more than one profile.
+        ConfigError: whatever upstream refuses to start with, and what igw cannot do yet.
     """
-    config = decode(document, _PickerConfig)
-    instances = _instances(document, config.plugins)
-    if len(config.scheduling_profiles) > 1:
-        raise ConfigError(f"{document.source} $.schedulingProfiles", "several profiles are not supported yet")
-    references = (
-        config.scheduling_profiles[0].plugins
-        if config.scheduling_profiles
-        else [_Reference(name) for name in instances]
+    return built(resolve(document, allow_experimental=allow_experimental), before)
+
+
+def built(resolved: Resolved, before: Instances | None = None) -> Scheduler:
+    """Return the scheduler of a resolved configuration.
+
+    Raises:
+        ConfigError: a wrong parameter, or a plugin that upstream has and igw not yet.
+    """
+    plugins = decoded(resolved.specs.values(), before)
+    for spec in resolved.later:
+        raise ConfigError(
+            f"{spec.where}.type" if spec.written else spec.where,
+            f"{spec.described} is known to upstream, not yet in igw",
+            f"it comes with {spec.known.later}",
+        )
+    profiles = {name: _profile(uses, plugins) for name, uses in resolved.profiles.items()}
+    return Scheduler(
+        profiles,
+        plugins[resolved.handler],
+        tuple(plugin for plugin in plugins.values() if hasattr(plugin, "admit")),
+        tuple(plugin for plugin in plugins.values() if hasattr(plugin, "deliver")),
+        instances.of(plugins, resolved.levels),
     )
-    where = f"{document.source} $.schedulingProfiles[0].plugins"
-    return _profile(where, references, instances)
 
 
-def _instances(document: Document, plugins: Iterable[_Plugin]) -> dict[str, Any]:
-    instances: dict[str, Any] = {}
-    known = SCORERS | PICKERS
-    for index, plugin in enumerate(plugins):
-        where, name = f"{document.source} $.plugins[{index}]", plugin.name or plugin.type
-        if name in instances:
-            raise ConfigError(f"{where}.name", f"there are two plugins named `{name}`")
-        if plugin.type in _ACCEPTED:
-            instances[name] = None
+def decoded(specs: Iterable[Spec], before: Instances | None = None) -> dict[str, Any]:
+    """Return the plugins of *specs* that igw has, by name, those of *before* that are the same among them.
+
+    Raises:
+        ConfigError: an unknown, missing or wrong parameter.
+    """
+    known: Mapping[str, Any] = before.by_name if before is not None else {}
+    plugins: dict[str, Any] = {}
+    for spec in specs:
+        if spec.made_of is None or spec.later:
             continue
-        if plugin.type not in known:
-            raise ConfigError(
-                f"{where}.type", f"there is no plugin type `{plugin.type}`", nearest(plugin.type, known)
-            )
-        parameters = msgspec.structs.replace(document, source=f"{where}.parameters", body=plugin.parameters)
-        instances[name] = decode(parameters, known[plugin.type])
-    return instances
+        place = f"{spec.where}.parameters" if spec.written else spec.where
+        document = Document(place, "", spec.kind, spec.name, "", spec.parameters)
+        plugin = decode(document, spec.made_of)
+        # Two are equal when their parameters are: what a plugin has learned is no field.
+        plugins[spec.name] = known[spec.name] if known.get(spec.name) == plugin else plugin
+    return plugins
 
 
-def _profile(where: str, references: Iterable[_Reference], instances: dict[str, Any]) -> Scheduler:
+def _profile(uses: Iterable[Use], plugins: Mapping[str, Any]) -> Profile:
+    filters: list[Filtering] = []
     scorers: list[Weighted] = []
-    picker: Picker | None = None
-    for index, reference in enumerate(references):
-        name = reference.plugin_ref
-        if name not in instances:
-            raise ConfigError(
-                f"{where}[{index}].pluginRef", f"there is no plugin `{name}`", nearest(name, instances)
-            )
-        plugin = instances[name]
+    picker: Any = None
+    for use in uses:
+        plugin: Any = plugins.get(use.name)
+        if hasattr(plugin, "keep"):
+            filters.append(Filtering(use.name, plugin))
         if hasattr(plugin, "score"):
-            scorers.append(Weighted(name, plugin, reference.weight))
-        elif hasattr(plugin, "pick"):
-            if picker is not None:
-                raise ConfigError(f"{where}[{index}]", "a profile has one picker, this is the second")
+            scorers.append(Weighted(use.name, plugin, use.weight))
+        if hasattr(plugin, "pick"):
             picker = plugin
-    if picker is None:
-        # Upstream gives a profile without a picker one that is configured; file order decides which.
-        picker = next((plugin for plugin in instances.values() if hasattr(plugin, "pick")), MaxScorePicker())
-    return Scheduler.of(tuple(scorers), picker)
+    return Profile(tuple(scorers), picker, tuple(filters))

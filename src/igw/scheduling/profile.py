@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -19,6 +19,8 @@ class Weighted(msgspec.Struct, frozen=True):
     name: str
     scorer: Scorer
     weight: float
+    out_of_range: Callable[[], None] | None = None
+    """Told of every column that has to be clamped."""
 
 
 class Filtering(msgspec.Struct, frozen=True):
@@ -55,6 +57,8 @@ class Profile(msgspec.Struct, frozen=True):
             column = weighted.scorer.score(request, facts)
             if not (column.min() >= 0.0 and column.max() <= 1.0):  # NaN is neither
                 column = _clamped(column)
+                if weighted.out_of_range is not None:
+                    weighted.out_of_range()
             scores[weighted.name] = column = column * weighted.weight
             totals += column
         picked = self.picker.pick(totals, facts)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import msgspec
 
+from igw.decision import Delivery
 from igw.errors import NobodyLeft
 from igw.facts import Column, Facts
 from igw.request import Request
-from igw.scheduling.api import Admitter, Picker, ProfileHandler, Ranking
+from igw.scheduling.api import Admitter, Deliverer, Picker, ProfileHandler, Ranking
 from igw.scheduling.handlers.single_profile import SingleProfileHandler
+from igw.scheduling.instances import Instances
 from igw.scheduling.profile import Profile, Weighted
 
 
@@ -23,6 +26,7 @@ class Choice(msgspec.Struct, frozen=True):
     """Candidates that filters of the primary profile left out, by the filter's name."""
     profiles: Mapping[str, Ranking | None] = {}
     """What every profile came to that was run; None for one whose filters left nobody."""
+    delivery: Delivery = Delivery()
 
 
 class Scheduler(msgspec.Struct, frozen=True):
@@ -31,11 +35,22 @@ class Scheduler(msgspec.Struct, frozen=True):
     profiles: Mapping[str, Profile]
     handler: ProfileHandler = SingleProfileHandler()
     admitters: tuple[Admitter, ...] = ()
+    deliverers: tuple[Deliverer, ...] = ()
+    plugins: Instances = Instances()
+    """What the configured plugins do beside ranking; `routing` calls them."""
 
     @classmethod
     def of(cls, scorers: tuple[Weighted, ...], picker: Picker) -> Scheduler:
         """Return a scheduler of one profile without filters."""
         return cls({"default": Profile(scorers, picker)})
+
+    @property
+    def needs_work(self) -> bool:
+        """Whether a plugin of some profile asks for the cost of a request (`Facts.cost`), which is worked out only then."""
+        plugins = chain.from_iterable(
+            (each.picker, *(weighted.scorer for weighted in each.scorers)) for each in self.profiles.values()
+        )
+        return any(getattr(plugin, "needs_work", False) for plugin in plugins)
 
     def pick(self, request: Request, facts: Facts) -> Choice:
         """Return the best candidates for *request*; *facts* has one entry per candidate and at least one.
@@ -58,7 +73,10 @@ class Scheduler(msgspec.Struct, frozen=True):
         ranking = done.get(primary)
         if ranking is None:
             raise NobodyLeft(_nobody(primary, done))
-        return Choice(ranking.picked, ranking.scores, ranking.left_out, done)
+        delivery = Delivery()
+        for deliverer in self.deliverers:
+            delivery = deliverer.deliver(delivery, request, facts, ranking.picked, done)
+        return Choice(ranking.picked, ranking.scores, ranking.left_out, done, delivery)
 
 
 def _nobody(primary: str, done: Mapping[str, Ranking | None]) -> str:

@@ -18,9 +18,12 @@ from igw.endpoint import Endpoint, Pool
 from igw.prefix.index import PrefixIndex
 from igw.scraping.pace import pause_seconds
 from igw.scraping.vllm import Report, read
+from igw.work.promises import Promises
 
 log = structlog.get_logger("scraping")
 
+_OVERDUE_SECONDS = 0.5
+"""So long an endpoint may take for its page before nothing that it said is believed any more."""
 _MISSES = 3
 """Scrapes in a row that must fail before an endpoint is no candidate any more."""
 
@@ -41,7 +44,9 @@ class Scraper:
         prefix: PrefixIndex,
         interval_seconds: float,
         clock: Callable[[], float],
+        promises: Promises | None = None,
     ) -> None:
+        self._promises = promises
         self._columns = columns
         self._prefix = prefix
         self._interval_seconds = interval_seconds
@@ -74,7 +79,10 @@ class Scraper:
         url = f"http://{endpoint.hostport}/metrics"
         misses, queries = 0, 0.0
         picks, asked_at = self._columns.picks, self._clock()
+        loop = asyncio.get_running_loop()
         while True:
+            # A server that hangs must not look as it did before, for as long as it may take to give it up.
+            overdue = loop.call_later(_OVERDUE_SECONDS, self._columns.expire, endpoint.hostport)
             try:
                 async with session.get(url) as response:
                     response.raise_for_status()
@@ -93,6 +101,8 @@ class Scraper:
                 if misses >= _MISSES:
                     log.info("endpoint_back", endpoint=endpoint.hostport)
                 misses, queries = 0, report.prefix_queries or 0.0
+            finally:
+                overdue.cancel()
             now = self._clock()
             rate = (self._columns.picks - picks) / max(now - asked_at, 1e-3)
             picks, asked_at = self._columns.picks, now
@@ -103,9 +113,13 @@ class Scraper:
 
     def _take(self, endpoint: Endpoint, report: Report, *, restarted: bool) -> None:
         self._columns.report(endpoint.hostport, report.waiting, report.running, report.kv_usage)
+        self._columns.report_adapters(endpoint.hostport, report.adapters)
         slot = self._prefix.slot_of(endpoint.hostport)
         if slot is None:
             return
+        capacity = report.kv_capacity_tokens or 0
+        if self._promises is not None:
+            self._promises.scraped(slot, report.waiting, report.kv_usage, capacity, self._clock())
         if report.kv_capacity_tokens:
             self._prefix.resize(slot, report.kv_capacity_tokens)
         if restarted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from igw.facts import Adapters
 from igw.scraping.exposition import label, series
 
 
@@ -17,6 +18,8 @@ class Report(msgspec.Struct, frozen=True):
     kv_capacity_tokens: int | None = None
     prefix_queries: float | None = None
     """A counter; that it goes back means the engine was restarted, with an empty cache."""
+    adapters: Adapters | None = None
+    """None for an engine that serves no LoRA adapters, or has not run any request yet."""
 
 
 def read(page: bytes) -> Report:
@@ -33,6 +36,7 @@ def read(page: bytes) -> Report:
         kv_usage=sum(kv) / len(kv) if kv else 0.0,
         kv_capacity_tokens=_capacity(page),
         prefix_queries=sum(prefix) if prefix else None,
+        adapters=_adapters(page),
     )
 
 
@@ -50,3 +54,28 @@ def _capacity(page: bytes) -> int | None:
         if size and blocks and size.isdigit() and blocks.isdigit():
             total += int(size) * int(blocks)
     return total or None
+
+
+def _adapters(page: bytes) -> Adapters | None:
+    """Read `vllm:lora_requests_info`: a series per combination of adapters there ever was; its value is when it was last so."""
+    combinations = list(series(page, b"vllm:lora_requests_info"))
+    if not combinations:
+        return None
+    labels, _ = max(combinations, key=_value)
+    most = label(labels, b"max_lora") or ""
+    return Adapters(
+        running=_names(label(labels, b"running_lora_adapters")),
+        waiting=_names(label(labels, b"waiting_lora_adapters")),
+        most=int(most) if most.isdigit() else 0,
+        model=next(
+            (label(of, b"model_name") or "" for of, _ in series(page, b"vllm:num_requests_running")), ""
+        ),
+    )
+
+
+def _value(sample: tuple[bytes, float]) -> float:
+    return sample[1]
+
+
+def _names(written: str | None) -> frozenset[str]:
+    return frozenset(name for part in (written or "").split(",") if (name := part.strip()))

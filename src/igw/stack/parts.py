@@ -43,6 +43,8 @@ def endpoint_picker(paths: Sequence[Path], settings: Settings, directory: Path, 
     ]
     if settings.picker_config:
         arguments += ["--config-file", str(settings.picker_config)]
+    if settings.allow_experimental:
+        arguments.append("--allow-experimental-plugins")
     return Child(ENDPOINT_PICKER, _igw("epp", *arguments), environment=_temporary(directory), relay=relay)
 
 

@@ -26,6 +26,8 @@ class Settings(msgspec.Struct, frozen=True):
     """Whether listeners take any free port instead of the Gateway's."""
     picker_config: Path | None = None
     """A file with the EndpointPickerConfig to use."""
+    allow_experimental: bool = False
+    """Whether it may use plugins that upstream calls Alpha."""
 
     def require_free_ports(self) -> None:
         """Raise `ConfigError` for the first port that somebody else has, naming its flag."""

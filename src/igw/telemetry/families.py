@@ -27,6 +27,8 @@ _NTPOT = (.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10)  # fmt: skip
 _TPOT = (.0005, .00205, .005, .01, .02, .04, .06, .08, .1, .125, .15, .2, .3, .4, .5, .6, .8, 1, 2)  # fmt: skip
 _RATIO = tuple(step / 10 for step in range(11))
 
+_ACCURACY = (.1, .2, .33, .5, .67, .8, .9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)  # fmt: skip
+
 _REQUEST = ("model_name", "target_model_name", "fairness_id", "priority")
 
 
@@ -104,12 +106,28 @@ class Families:
             "llm_d_epp_prefix_indexer_hit_ratio", "Share of a prompt's tokens believed cached where it was sent.",
             _RATIO, ("plugin_name", "plugin_type"),
         )  # fmt: skip
+        self._ours(counter)
+        self.ttft_actual_to_expected = histogram(
+            "igw_ttft_actual_to_expected",
+            "Time to first byte of a stream, by what the pick expected.",
+            _ACCURACY,
+        )
+
+    def _ours(self, counter: Callable[..., Counter]) -> None:
+        """Make the families that upstream does not have."""
         self.reservations_expired_total = counter(
-            "igw_reservations_expired_total",
-            "Reservations that ended by deadline because nobody told their end.",
+            "igw_reservations_expired_total", "Reservations that ended by deadline, for want of another end."
+        )
+        self.endpoint_ejections_total = counter(
+            "igw_endpoint_ejections_total", "Endpoints ejected because requests kept failing.", ("reason",)
         )
         self.config_reloads_total = counter(
             "igw_config_reloads_total", "Edits of watched files, by result (applied, refused).", ("result",)
+        )
+        self.plugin_failures_total = counter(
+            "igw_plugin_failures_total",
+            "Facts that are missing because their producer failed (error) or was late, and scores outside of 0 to 1 (score).",
+            ("plugin_type", "plugin_name", "reason"),
         )
 
     def collect_with(self, collect: Callable[[], Iterable[Metric]]) -> None:

@@ -6,49 +6,75 @@ takes the request.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from igw.facts import Column
 from igw.work.model import Rates
 
-_QUEUED = 2.0
-"""A request in the queue is delayed by this one's prefill, and more like them will come meanwhile: counted twice."""
-_STALLED = 1 / 16
-"""Of a running request: its next token waits for the chunks of a prefill; sixteen of them feel as one that waits for all of it."""
+MOST_DONE = 0.9
+"""Of the oldest request's prefill, as long as it has no first token."""
+_DELAYED = np.array([[2.0], [1 / 16]])
+"""Others that this request's prefill delays. A request in the queue: and more like it will come meanwhile, so it counts twice. One that
+runs: its next token waits for the chunks of the prefill; sixteen of them feel as one that waits for all of it."""
 _OWN_DECODING, _OTHERS_DECODING = 0.10, 0.05
 """A second of decoding is worth less than one of waiting: people read while tokens come."""
 _SHARED = 0.5
 """Of the tokens that are cached: likely to be in use by nobody else, and so counted as taken when this request holds them."""
 _GROWTH = 0.25
 """Of an answer's length: how much of it is there when memory is short."""
-_FULL = 0.98
+_CROWDED = 4.0
+"""Memory that is taken is missed, anywhere in the pool, by those that wait for some now, and by those that will before it is given back."""
+_LEAST_KV_TOKENS = 1e4
+FULL = 0.98
+"""Of KV memory: how much an engine fills."""
 _LEAST_CONTEXT = 1000.0
+
+BEFORE_FIRST_TOKEN = ("backlog", "prefill", "memory")
+"""Terms that make up this request's own TTFT; the others are after it, or somebody else's."""
+
+
+class Work(msgspec.Struct, frozen=True):
+    """One more request, as each candidate would have to serve it."""
+
+    prompt_tokens: float
+    uncached_tokens: Column
+    """Of the prompt, what each would have to compute. Shape: [candidates]."""
+    output_tokens: float
+    """How long such answers are in the mean."""
+    further: Mapping[str, Column] = {}
+    """More terms in seconds per candidate, by name: loading an adapter, fetching KV cache from elsewhere. Part of what it waits."""
+
+
+FIELDS = (
+    "tokens", "oldest_tokens", "pairs", "oldest_pairs", "queued", "running", "context_tokens", "done_seconds", "free_tokens",
+    "prefill_factor", "decode_factor", "turns", "blocked", "kv_tokens",
+)  # fmt: skip
+"""The rows of `Promised`. Those that the price treats alike stand beside each other."""
 
 
 class Promised(msgspec.Struct, frozen=True):
-    """What the candidates have to do already. Shapes: [candidates]."""
+    """What the candidates have to do already.
 
-    tokens: Column
-    """Uncached prompt tokens of requests without a first token."""
-    pairs: Column
-    """Their attention work."""
-    queued: Column
-    """How many they are."""
-    done_seconds: Column
-    """How long the oldest of them has been computed."""
-    oldest_tokens: Column
-    oldest_pairs: Column
-    running: Column
-    """Requests that have their first token and not their last."""
-    context_tokens: Column
-    """Prompt tokens of all requests in flight."""
-    kv_tokens: Column
-    """KV memory in use or promised."""
-    kv_capacity_tokens: Column
-    """0 where it is not known: then it is no reason against an endpoint."""
-    prefill_factor: Column
-    decode_factor: Column
+    `tokens`, `pairs`: uncached prompt tokens, and their attention work, of requests without a first token; `oldest_...`: of the first of
+    them, which has been computed for `done_seconds`; `queued`: how many they are. `running`: requests that have their first token and not
+    their last. `context_tokens` of all requests in flight: prompts and what was generated. `kv_tokens`: KV memory in use or promised;
+    `free_tokens`: what is left, infinite where its size is not known, below 0 where too much was promised. `blocked`: requests that wait
+    in the engine for something other than prefill, memory or a seat in its batch; `turns`: how many lives of a running request a new one
+    waits then, as each that ends lets one in. `prefill_factor`, `decode_factor`: of `Rates`.
+    """
+
+    rows: NDArray[np.float64]
+    """Shape: [FIELDS, candidates]."""
+    any_blocked: bool = False
+    """Whether `blocked` and `turns` are worth a look."""
+
+    def column(self, name: str) -> Column:
+        """Return one of `FIELDS`. Shape: [candidates]."""
+        return self.rows[FIELDS.index(name)]  # type: ignore[no-any-return]
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -61,42 +87,41 @@ class Price(msgspec.Struct, frozen=True):
     """They add up to the total."""
 
 
-def price(
-    prompt_tokens: float,
-    uncached_tokens: Column,
-    output_tokens: float,
-    promised: Promised,
-    rates: Rates,
-    decode_seconds: float,
-) -> Price:
-    """Return what one more request costs at each candidate.
-
-    *uncached_tokens* are those that each would have to compute; *output_tokens* is what such answers are long in the mean;
-    *decode_seconds* what they take from first to last token.
-    """
-    p, n = promised, prompt_tokens
-    new = np.maximum(uncached_tokens, 1.0)
-    kept = n - new
-    slow, running = p.prefill_factor, p.running
-    own = slow * (rates.per_token * new + rates.per_pair * (n * n - kept * kept))
-    ahead = slow * (rates.per_token * p.tokens + rates.per_pair * p.pairs)
-    oldest = slow * (rates.per_token * p.oldest_tokens + rates.per_pair * p.oldest_pairs)
-    backlog = np.maximum(ahead - np.minimum(0.9 * oldest, p.done_seconds), 0.0)
-    wanted = p.kv_tokens + new + _SHARED * kept + _GROWTH * output_tokens
-    short = np.maximum(wanted - _FULL * p.kv_capacity_tokens, 0.0) * (p.kv_capacity_tokens > 0)
-    memory = short / np.maximum(p.context_tokens, _LEAST_CONTEXT) * decode_seconds
-    token = rates.step + rates.per_sequence * (running + 1) + rates.per_context_token * (p.context_tokens + n)
-    added = running * (rates.per_sequence + rates.per_context_token * n)
-    decoding = output_tokens * p.decode_factor
-    terms = {
+def price(work: Work, promised: Promised, rates: Rates, decode_seconds: float) -> Price:
+    """Return what one more request costs at each candidate; *decode_seconds* is how long answers take from first to last token."""
+    n, rows = work.prompt_tokens, promised.rows
+    pending, pairs, others = rows[0:2], rows[2:4], rows[4:6]
+    running, context, done_seconds, free_tokens, prefill_factor, decode_factor = rows[5:11]
+    new = np.maximum(work.uncached_tokens, 1.0)
+    # n^2 - (n - new)^2 pairs, as new x (2n - new).
+    own = new * (rates.per_token + 2.0 * n * rates.per_pair - rates.per_pair * new) * prefill_factor
+    ahead, oldest = (pending * rates.per_token + pairs * rates.per_pair) * prefill_factor
+    backlog = np.maximum(ahead - np.minimum(MOST_DONE * oldest, done_seconds), 0.0)
+    # Of what is cached a share is needed too: new + shared x (n - new).
+    needed = (1.0 - _SHARED) * new + (_SHARED * n + _GROWTH * work.output_tokens)
+    memory = np.maximum(needed - free_tokens, 0.0) * (decode_seconds / np.maximum(context, _LEAST_CONTEXT))
+    terms: dict[str, Column] = dict(work.further)
+    if promised.any_blocked:
+        turns, blocked, kv_tokens = rows[11:14]
+        memory = np.maximum(memory, turns * decode_factor * decode_seconds)
+        delayed = _CROWDED * float(blocked.mean())
+        terms["crowding"] = new * (delayed * decode_seconds / np.maximum(kv_tokens, _LEAST_KV_TOKENS))
+    queue, stall = _DELAYED * others * own
+    token = rates.per_sequence * running + rates.per_context_token * context
+    token += rates.step + rates.per_sequence + rates.per_context_token * n
+    slower = (_OTHERS_DECODING / _OWN_DECODING * (rates.per_sequence + rates.per_context_token * n)) * running
+    decoding = decode_factor * (_OWN_DECODING * work.output_tokens)
+    decode, slowdown = decoding * token, decoding * slower
+    total = backlog + own + queue + stall + memory + decode + slowdown
+    for seconds in terms.values():
+        total = total + seconds
+    terms |= {
         "backlog": backlog,
         "prefill": own,
-        "queue": own * (_QUEUED * p.queued),
-        "stall": own * (_STALLED * running),
+        "queue": queue,
+        "stall": stall,
         "memory": memory,
-        "decode": decoding * token * _OWN_DECODING,
-        "slowdown": decoding * added * _OTHERS_DECODING,
+        "decode": decode,
+        "slowdown": slowdown,
     }
-    total = backlog + own * (1.0 + _QUEUED * p.queued + _STALLED * running) + memory
-    total = total + terms["decode"] + terms["slowdown"]
     return Price(total, own, terms)

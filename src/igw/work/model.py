@@ -7,17 +7,18 @@ itself. No constant depends on the accelerator. Reads no clock; who measures is 
 from __future__ import annotations
 
 import msgspec
-import numpy as np
 
 from igw.work.ridge import Ridge, Vector
 
-_PREFILL_SCALE = np.array([1.0, 1e4, 1e9])
+_PREFILL_SCALE = (1.0, 1e4, 1e9)
 """Units of the fit: a constant, ten thousand tokens, 10^9 token pairs (attention)."""
-_DECODE_SCALE = np.array([1.0, 10.0, 1e5])
+_DECODE_SCALE = (1.0, 10.0, 1e5)
 """A constant, ten sequences in the batch, a hundred thousand tokens of context."""
 _FIRST_OVERHEAD_SECONDS = 0.03
-_DECODE_PRIOR = np.array([0.02, 0.001, 0.004])
-_DECODE_PRECISION = np.array([3e4, 3e3, 1e4])
+_DECODE_PRIOR = (0.02, 0.001, 0.004)
+_DECODE_PRECISION = (3e4, 3e3, 1e4)
+_LEAST_DECODING = 0.2
+"""Of the time from first to last token: at least so much of it is not waiting for the prefill of others."""
 _LEAST_FACTOR, _MOST_FACTOR = 0.05, 20.0
 _SURPRISE = 3.0
 """An observation further from its prediction than this factor counts as that far: outliers move little."""
@@ -34,10 +35,11 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
     """Uncached prompt tokens of the request and of those that were ahead of it."""
     pairs: float
     """The same for attention: `n^2 - (n - U)^2` for a prompt of n tokens of which U are computed."""
-    ttft_seconds: float
-    """From dispatch."""
+    ttft_seconds: float | None
+    """From dispatch; None where nobody could see it: then the whole time is split as the rates say, and both parts teach."""
     e2e_seconds: float
     output_tokens: int
+    """0 where it is not known."""
     running: float
     """Other requests in their decode phase, in the mean."""
     context_tokens: float
@@ -45,6 +47,9 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
     kv_usage: float
     """At dispatch, 0 to 1."""
     model: str = ""
+    meanwhile_tokens: float = 0.0
+    """Uncached prompt tokens of others that were computed there between its first token and its last; decoding waits for them."""
+    meanwhile_pairs: float = 0.0
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -81,8 +86,8 @@ class WorkModel:
         self._level_products = self._level_squares = 0.0
         self._factors: dict[str, _Factor] = {}
         self._output: dict[str, float] = {}
-        self._prefill_fit = np.array([_FIRST_OVERHEAD_SECONDS, 1.0, 1.0])
-        self._decode_fit = _DECODE_PRIOR
+        self._prefill_fit: Vector = (_FIRST_OVERHEAD_SECONDS, 1.0, 1.0)
+        self._decode_fit: Vector = _DECODE_PRIOR
         self.decode_seconds = 5.0
         """Running mean of the time from first to last token: how long memory stays in use."""
         self.observations = 0
@@ -102,52 +107,70 @@ class WorkModel:
         self._factors.pop(endpoint, None)
 
     def learn(self, seen: Observation) -> None:
-        """Take in a request that has ended."""
+        """Take in a request that has ended; one of which neither first token nor length is known teaches nothing."""
+        if seen.ttft_seconds is None and not seen.output_tokens:
+            return
         self.observations += 1
         factor = self._factors.get(seen.endpoint)
         if factor is None:
             factor = self._factors[seen.endpoint] = _Factor()
-        self._learn_prefill(seen, factor)
-        decoding = seen.e2e_seconds - seen.ttft_seconds
+        ttft = self._split(seen, factor) if seen.ttft_seconds is None else seen.ttft_seconds
+        self._learn_prefill(seen, factor, ttft)
+        decoding = seen.e2e_seconds - ttft
         if seen.output_tokens > 4 and decoding > 0:
-            self._learn_decode(seen, factor, decoding / (seen.output_tokens - 1))
+            rates = self.rates
+            stalled = rates.per_token * seen.meanwhile_tokens + rates.per_pair * seen.meanwhile_pairs
+            # Without this an endpoint with much prefill would pass for one that decodes slowly.
+            undisturbed = max(_LEAST_DECODING * decoding, decoding - factor.prefill * stalled)
+            self._learn_decode(seen, factor, undisturbed / (seen.output_tokens - 1))
         self.decode_seconds += 0.02 * (decoding - self.decode_seconds)
-        self._learn_output(seen.model, seen.output_tokens)
+        if seen.output_tokens:
+            self._learn_output(seen.model, seen.output_tokens)
         self.rates = self._rates()
 
-    def _learn_prefill(self, seen: Observation, factor: _Factor) -> None:
-        plain = np.array([1.0, seen.tokens, seen.pairs]) / _PREFILL_SCALE
-        x = plain * (1.0, factor.prefill, factor.prefill)
-        fit = self._prefill_fit
-        predicted = float(fit @ x)
-        y = seen.ttft_seconds
-        if seen.kv_usage > _PRESSED and y > 2 * predicted:
+    def _split(self, seen: Observation, factor: _Factor) -> float:
+        """Return which part of a whole answer's time was before its first token, in the proportion that the rates expect."""
+        rates = self.rates
+        prefill = rates.overhead + factor.prefill * (
+            rates.per_token * seen.tokens + rates.per_pair * seen.pairs
+        )
+        token = rates.step + rates.per_sequence * seen.running + rates.per_context_token * seen.context_tokens
+        expected = prefill + factor.decode * token * max(0, seen.output_tokens - 1)
+        return seen.e2e_seconds * prefill / expected if expected else 0.0
+
+    def _learn_prefill(self, seen: Observation, factor: _Factor, y: float) -> None:
+        overhead, per_unit, per_square = self._prefill_fit
+        units, squares = seen.tokens / _PREFILL_SCALE[1], seen.pairs / _PREFILL_SCALE[2]
+        slow_units, slow_squares = factor.prefill * units, factor.prefill * squares
+        predicted = overhead + per_unit * slow_units + per_square * slow_squares
+        # Both ways: to leave out only what came late would teach that prefill is ever faster.
+        if seen.kv_usage > _PRESSED and not predicted / 2 <= y <= 2 * predicted:
             return
         y = min(max(y, predicted / _SURPRISE), predicted * _SURPRISE)
-        weight, beyond = (0.1 + y) ** -2, y - float(fit[0])
+        weight, beyond = (0.1 + y) ** -2, y - overhead
         # The level alone follows within a few requests, even if the first guess is ten times off; the shape takes longer.
-        height = float(x[1] + x[2])
+        height = slow_units + slow_squares
         self._level_products = 0.995 * self._level_products + weight * height * beyond
         self._level_squares = 0.995 * self._level_squares + weight * height * height
         level = max(1e-6, (self._level_products + 0.3) / (self._level_squares + 0.3))
-        self._prefill.learn(x, y, weight)
-        self._prefill_fit = fit = self._prefill.solve(
-            np.array([_FIRST_OVERHEAD_SECONDS, level, level]), np.array([50.0, 3 / level, 5 / level])
+        self._prefill.learn((1.0, slow_units, slow_squares), y, weight)
+        self._prefill_fit = _, per_unit, per_square = self._prefill.solve(
+            (_FIRST_OVERHEAD_SECONDS, level, level), (50.0, 3 / level, 5 / level)
         )
-        expected = float(fit[1:] @ plain[1:])
+        expected = per_unit * units + per_square * squares
         factor.products = 0.98 * factor.products + weight * expected * max(beyond, 0.1 * expected)
         factor.squares = 0.98 * factor.squares + weight * expected * expected
         slow = (factor.products + 2) / (factor.squares + 2)
         factor.prefill = min(max(slow, _LEAST_FACTOR), _MOST_FACTOR)
 
     def _learn_decode(self, seen: Observation, factor: _Factor, y: float) -> None:
-        plain: Vector = np.array([1.0, seen.running, seen.context_tokens]) / _DECODE_SCALE
-        x = plain * factor.decode
-        predicted = float(self._decode_fit @ x)
+        plain = (1.0, seen.running / _DECODE_SCALE[1], seen.context_tokens / _DECODE_SCALE[2])
+        x = tuple([factor.decode * each for each in plain])
+        predicted = _product(self._decode_fit, x)
         y = min(max(y, predicted / _SURPRISE), predicted * _SURPRISE)
         self._decode.learn(x, y, (0.01 + y) ** -2)
         self._decode_fit = self._decode.solve(_DECODE_PRIOR, _DECODE_PRECISION)
-        factor.decode_sum = 0.98 * factor.decode_sum + y / float(self._decode_fit @ plain)
+        factor.decode_sum = 0.98 * factor.decode_sum + y / _product(self._decode_fit, plain)
         factor.decode_count = 0.98 * factor.decode_count + 1
         factor.decode = (factor.decode_sum + 5) / (factor.decode_count + 5)
 
@@ -158,6 +181,12 @@ class WorkModel:
             self._output[model] = mean + 0.01 * (tokens - mean)
 
     def _rates(self) -> Rates:
+        prefill, decode = self._prefill_fit, self._decode_fit
         return Rates(
-            *(self._prefill_fit / _PREFILL_SCALE).tolist(), *(self._decode_fit / _DECODE_SCALE).tolist()
-        )
+            prefill[0], prefill[1] / _PREFILL_SCALE[1], prefill[2] / _PREFILL_SCALE[2],
+            decode[0], decode[1] / _DECODE_SCALE[1], decode[2] / _DECODE_SCALE[2],
+        )  # fmt: skip
+
+
+def _product(first: Vector, second: Vector) -> float:
+    return first[0] * second[0] + first[1] * second[1] + first[2] * second[2]

@@ -7,169 +7,224 @@ picker), they are presumed when the learned rates say so, and taken back when th
 from __future__ import annotations
 
 import math
-from itertools import islice
+from collections.abc import Mapping
+from heapq import heappop, heappush
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from igw.facts import Column
-from igw.work.cost import Promised
+from igw.work.cost import FIELDS, FULL, MOST_DONE, Promised
 from igw.work.model import Observation, WorkModel
 
 _SCRAPE_SECONDS = 0.03
 """How old a scrape is when it arrives: what was sent within that time is not in it."""
-
+_PATIENCE, _GRACE_SECONDS = 2.0, 0.5
+"""A request that the engine still has waiting after that many times its expected TTFT, and a little, waits for memory or a seat."""
 _NEVER = -math.inf
-
-# Fields of the state, one column each.
-_TOKENS, _PAIRS, _QUEUED, _SINCE, _OLDEST_TOKENS, _OLDEST_PAIRS, _INFLIGHT, _CONTEXT, _KV, _CAPACITY = range(
-    10
-)
+_SINCE = FIELDS.index("done_seconds")
 
 
-class Sent:
+class Answer(msgspec.Struct, frozen=True):
+    """What is known of a request that was answered whole."""
+
+    e2e_seconds: float
+    """From dispatch."""
+    output_tokens: int = 0
+    """0: not known."""
+    ttft_seconds: float | None = None
+    """From dispatch; None for an answer in one piece, whose first byte is its last."""
+    uncached_share: float | None = None
+    """How much of its prompt the engine had to compute; None: what was believed at dispatch."""
+    model: str = ""
+
+
+class EndpointWork(msgspec.Struct, frozen=True):
+    """What is believed of one endpoint."""
+
+    endpoint: str
+    """Its `host:port`."""
+    backlog_seconds: float
+    """Prefill of requests without a first token, all of it."""
+    prefill_factor: float
+    decode_factor: float
+
+
+class _Sent:
     """One request in flight: what it brings, and what it found when it was sent."""
 
     __slots__ = (
-        "ahead_pairs",
-        "ahead_tokens",
-        "context",
-        "kv_usage",
-        "pairs",
-        "prompt",
-        "running",
-        "sent_at",
-        "started",
-        "tokens",
-    )
+        "ahead", "computed_pairs", "computed_tokens", "context", "done", "expected_seconds", "kv_usage", "pairs", "prompt",
+        "running", "sent_at", "started_at", "tokens", "watched",
+    )  # fmt: skip
 
-    def __init__(self, prompt: float, tokens: float, sent_at: float) -> None:
+    def __init__(self, prompt: float, tokens: float, sent_at: float, *, watched: bool) -> None:
         self.prompt = prompt
         self.tokens = max(1.0, tokens)
         self.pairs = prompt * prompt - (prompt - self.tokens) ** 2
         self.sent_at = sent_at
-        self.started = False
-        self.ahead_tokens = self.ahead_pairs = self.running = self.context = self.kv_usage = 0.0
+        self.watched = watched  # somebody will tell of its first token
+        self.started_at = math.inf  # its first token, presumed or told
+        self.ahead: tuple[_Sent, ...] = ()  # those without a first token then, oldest first
+        self.done = 0.0  # which share of the oldest was computed
+        self.expected_seconds = self.running = self.context = self.kv_usage = 0.0
+        self.computed_tokens = self.computed_pairs = 0.0  # of the endpoint, when this one got its first token
 
 
 class _Place:
-    """The requests in flight at one endpoint."""
+    """The requests in flight at one endpoint. Sums are of whole numbers, so adding and taking away leaves no rest."""
 
-    __slots__ = ("due", "endpoint", "inflight", "kv_usage", "last_start", "pending", "scraped_at")
+    __slots__ = (
+        "blocked", "capacity", "computed_pairs", "computed_tokens", "context", "decode", "due", "endpoint", "inflight", "kv",
+        "kv_usage", "last_start", "late", "pairs", "pending", "prefill", "scraped_at", "seated", "tokens",
+    )  # fmt: skip
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, factors: tuple[float, float]) -> None:
         self.endpoint = endpoint
-        self.inflight: dict[int, Sent] = {}
-        self.pending: dict[int, Sent] = {}
-        """Those without a first token, oldest first."""
-        self.last_start = _NEVER
-        self.scraped_at = _NEVER
-        self.kv_usage = 0.0
-        self.due = math.inf
-        """When the oldest is presumed to have its first token."""
+        self.prefill, self.decode = factors
+        self.inflight: dict[int, _Sent] = {}
+        self.pending: dict[int, _Sent] = {}  # those without a first token, oldest first
+        self.tokens = self.pairs = self.context = 0.0
+        self.computed_tokens = self.computed_pairs = 0.0  # of all that had their first token here, ever
+        self.kv = self.kv_usage = self.capacity = 0.0
+        self.last_start = self.scraped_at = _NEVER
+        self.due = math.inf  # when the oldest is presumed to have its first token
+        self.blocked = 0.0  # requests that the engine had waiting for something other than prefill
+        self.late = 0  # sent since
+        self.seated = 1.0  # requests that had a seat in the batch then
+
+    def add(self, number: int, sent: _Sent) -> None:
+        self.inflight[number] = self.pending[number] = sent
+        self.tokens += sent.tokens
+        self.pairs += sent.pairs
+        self.context += sent.prompt
+        self.kv += sent.tokens
+        self.late += 1
+
+    def start(self, number: int, now: float) -> None:
+        sent = self.pending.pop(number, None)
+        if sent is not None:
+            sent.started_at = now
+            self.last_start = max(self.last_start, now)
+            self._move(sent, -1.0)
+            sent.computed_tokens, sent.computed_pairs = self.computed_tokens, self.computed_pairs
+
+    def take_back(self, waiting: list[_Sent], now: float) -> None:
+        """Believe that *waiting* have no first token after all."""
+        for sent in waiting:
+            if sent.started_at < math.inf:
+                sent.started_at = math.inf
+                self._move(sent, 1.0)
+        self.pending = {number: sent for number, sent in self.inflight.items() if sent.started_at == math.inf}
+        self.last_start = now
+
+    def held(self) -> float:
+        """Return the tokens of context there: generated ones are known from KV memory only, shared ones from prompts only."""
+        return max(self.context, self.kv)
+
+    def _move(self, sent: _Sent, sign: float) -> None:
+        self.tokens += sign * sent.tokens
+        self.pairs += sign * sent.pairs
+        self.computed_tokens -= sign * sent.tokens
+        self.computed_pairs -= sign * sent.pairs
 
 
 class Promises:
-    """Owner of the work promised to every endpoint, by slot (a small number that somebody else gives out)."""
+    """Owner of the work promised to every endpoint of a pool, by slot (a small number that somebody else gives out)."""
 
-    def __init__(self, model: WorkModel, *, presume: bool = True) -> None:
-        self.model = model
-        self._presume = presume
+    def __init__(self, model: WorkModel | None = None) -> None:
+        self.model = model or WorkModel()
         self._places: dict[int, _Place] = {}
         self._slot_of: dict[int, int] = {}
-        self._state: NDArray[np.float64] = np.zeros((0, 10))
-        self._prefill: Column = np.ones(0)
-        self._decode: Column = np.ones(0)
-        self._next_due = math.inf
+        self._state: NDArray[np.float64] = np.zeros((len(FIELDS), 0))
+        self._dues: list[
+            tuple[float, int]
+        ] = []  # a heap; what no longer holds is dropped when its time comes
+        self._watched = False  # whether somebody tells of first tokens
+        self._blocked: set[int] = (
+            set()
+        )  # slots whose engine has requests waiting for something other than prefill
+
+    def adopt(self, endpoints: Mapping[int, str]) -> None:
+        """Keep promises of exactly *endpoints* (slot -> `host:port`) from now on."""
+        for slot in [known for known in self._places if known not in endpoints]:
+            self.drop(slot)
+        for slot, endpoint in endpoints.items():
+            self.follow(slot, endpoint)
 
     def follow(self, slot: int, endpoint: str) -> None:
         """Keep promises of *endpoint* (`host:port`) in *slot*; nothing changes if it is there already."""
-        if slot >= len(self._state):
-            more = max(8, 2 * slot) - len(self._state)
-            self._state = np.vstack((self._state, np.zeros((more, 10))))
-            self._prefill = np.concatenate((self._prefill, np.ones(more)))
-            self._decode = np.concatenate((self._decode, np.ones(more)))
+        slots = self._state.shape[1]
+        if slot >= slots:
+            self._state = np.hstack((self._state, np.zeros((len(FIELDS), max(8, 2 * slot) - slots))))
         place = self._places.get(slot)
         if place is None or place.endpoint != endpoint:
             self.drop(slot)
-            self._places[slot] = _Place(endpoint)
-            self._take_factors(slot, endpoint)
+            self._places[slot] = place = _Place(endpoint, self.model.factor(endpoint))
+            self._write(slot, place)
 
     def drop(self, slot: int) -> None:
-        """Forget the endpoint of *slot*; what was sent there ends without a trace."""
+        """Forget the endpoint of *slot* and how fast it was; what was sent there ends without a trace."""
         place = self._places.pop(slot, None)
         if place is not None:
             for number in place.inflight:
                 del self._slot_of[number]
-            self._state[slot] = 0.0
+            self._state[:, slot] = 0.0
+            self._blocked.discard(slot)
+            self.model.forget(place.endpoint)
 
-    def send(self, number: int, slot: int, prompt_tokens: float, uncached_tokens: float, now: float) -> None:
-        """Note that request *number* goes to *slot*."""
-        place, state = self._places[slot], self._state[slot]
-        sent = Sent(prompt_tokens, uncached_tokens, now)
-        done = self._progress(slot, state, now) if place.pending else 0.0
-        sent.ahead_tokens = state[_TOKENS] - done * state[_OLDEST_TOKENS]
-        sent.ahead_pairs = state[_PAIRS] - done * state[_OLDEST_PAIRS]
-        sent.running = state[_INFLIGHT] - state[_QUEUED] + 1
-        sent.context = state[_CONTEXT] + prompt_tokens
-        sent.kv_usage = place.kv_usage
-        place.inflight[number] = place.pending[number] = sent
-        self._slot_of[number] = slot
-        state[_KV] += sent.tokens
-        self._add_up(slot)
-
-    def start(self, number: int, now: float) -> None:
-        """Note the first token of a request."""
-        slot = self._slot_of.get(number)
-        if slot is not None:
-            self._start(self._places[slot], number, now)
-            self._add_up(slot)
-
-    def end(
+    def send(
         self,
         number: int,
+        slot: int,
+        prompt_tokens: int,
+        uncached_tokens: int,
         now: float,
-        ttft_seconds: float | None = None,
-        e2e_seconds: float | None = None,
-        output_tokens: int | None = None,
-        uncached_share: float | None = None,
-        model: str = "",
+        *,
+        stream: bool = True,
     ) -> None:
-        """Note that a request is over, and learn from it if it was answered whole and its first token was seen.
+        """Note that request *number* goes to *slot*; *stream*: its first token can be seen before its last."""
+        place = self._places[slot]
+        sent = _Sent(float(prompt_tokens), float(uncached_tokens), now, watched=stream and self._watched)
+        sent.ahead, sent.done = tuple(place.pending.values()), self._done(place, now)
+        rates, (tokens, pairs) = self.model.rates, _ahead(sent)
+        pairs, tokens = pairs + sent.pairs, tokens + sent.tokens
+        sent.expected_seconds = rates.overhead + place.prefill * (
+            rates.per_token * tokens + rates.per_pair * pairs
+        )
+        sent.running = float(len(place.inflight) - len(place.pending) + 1)
+        sent.context = place.held() + sent.prompt
+        sent.kv_usage = place.kv_usage
+        self._slot_of[number] = slot
+        place.add(number, sent)
+        self._write(slot, place)
 
-        *uncached_share* is how much of its prompt the engine had to compute; without it, what was believed at dispatch.
-        """
+    def start(self, number: int, now: float) -> None:
+        """Note the first token of a request; from then on those of others are waited for, not presumed."""
+        self._watched = True
+        slot = self._slot_of.get(number)
+        if slot is not None:
+            place = self._places[slot]
+            place.inflight[number].watched = True
+            place.start(number, now)
+            self._write(slot, place)
+
+    def end(self, number: int, now: float, answer: Answer | None = None) -> None:
+        """Note that a request is over, and learn from its *answer*; None if it was not answered whole."""
         slot = self._slot_of.pop(number, None)
         if slot is None:
             return
         place = self._places[slot]
-        sent = place.inflight.pop(number)
-        if place.pending.pop(number, None) is not None:
-            place.last_start = now
+        sent = place.inflight[number]
+        running, context = len(place.inflight) - len(place.pending), place.held()
+        place.start(number, now)
+        del place.inflight[number]
+        place.context -= sent.prompt
         if sent.sent_at > place.scraped_at:
-            self._state[slot, _KV] -= sent.tokens
-        before = self._state[slot].tolist()
-        self._add_up(slot)
-        if ttft_seconds is None or e2e_seconds is None or output_tokens is None:
-            return
-        tokens = sent.tokens if uncached_share is None else max(1.0, sent.prompt * uncached_share)
-        pairs = sent.prompt * sent.prompt - (sent.prompt - tokens) ** 2
-        running = before[_INFLIGHT] - before[_QUEUED]
-        self.model.learn(
-            Observation(
-                endpoint=place.endpoint,
-                tokens=sent.ahead_tokens + tokens,
-                pairs=sent.ahead_pairs + pairs,
-                ttft_seconds=ttft_seconds,
-                e2e_seconds=e2e_seconds,
-                output_tokens=output_tokens,
-                running=(sent.running + running) / 2,
-                context_tokens=(sent.context + before[_CONTEXT]) / 2,
-                kv_usage=sent.kv_usage,
-                model=model,
-            )
-        )
-        self._take_factors(slot, place.endpoint)
+            place.kv -= sent.tokens
+        if answer is not None:
+            self._learn(place, sent, answer, (running, context))
+        self._write(slot, place)
 
     def scraped(self, slot: int, waiting: float, kv_usage: float, capacity_tokens: float, now: float) -> None:
         """Take in what the engine of *slot* says of itself: requests waiting, share of KV memory in use, its size (0: unknown)."""
@@ -177,86 +232,138 @@ class Promises:
         if place is None:
             return
         place.scraped_at, place.kv_usage = now - _SCRAPE_SECONDS, kv_usage
-        state = self._state[slot]
-        if capacity_tokens:
-            state[_CAPACITY] = capacity_tokens
-        late = [sent for sent in reversed(place.inflight.values()) if sent.sent_at > place.scraped_at]
-        queued = list(
-            islice(
-                (s for s in reversed(place.inflight.values()) if s.sent_at <= place.scraped_at), int(waiting)
-            )
+        place.capacity = capacity_tokens or place.capacity
+        late: list[_Sent] = []
+        queued: list[_Sent] = []
+        for sent in reversed(place.inflight.values()):
+            if sent.sent_at > place.scraped_at:
+                late.append(sent)
+            elif len(queued) < waiting:
+                queued.append(sent)
+            else:
+                break
+        place.kv = kv_usage * place.capacity + sum([sent.tokens for sent in (*late, *queued)])
+        place.late = len(late)
+        oldest = queued[-1] if queued else None
+        overdue = (
+            oldest is not None and now - oldest.sent_at > _PATIENCE * oldest.expected_seconds + _GRACE_SECONDS
         )
-        state[_KV] = kv_usage * state[_CAPACITY] + sum(sent.tokens for sent in (*late, *queued))
-        if self._presume and any(sent.started for sent in queued):
-            for sent in queued:
-                sent.started = False
-            place.pending = {number: sent for number, sent in place.inflight.items() if not sent.started}
-            place.last_start = now
-            self._add_up(slot)
+        place.blocked = waiting if overdue else 0.0
+        place.seated = max(1.0, len(place.inflight) - waiting - len(late))
+        (self._blocked.add if overdue else self._blocked.discard)(slot)
+        if any(sent.started_at < math.inf and not sent.watched for sent in queued):
+            place.take_back([sent for sent in queued if not sent.watched], now)
+        self._write(slot, place)
 
     def promised(self, slots: NDArray[np.intp], now: float) -> Promised:
         """Return what the endpoints of *slots* have to do at *now*. Shapes: [slots]."""
-        if now >= self._next_due:
-            self._settle(now)
-        rows = self._state[slots].T
-        return Promised(
-            tokens=rows[_TOKENS],
-            pairs=rows[_PAIRS],
-            queued=rows[_QUEUED],
-            done_seconds=now - rows[_SINCE],
-            oldest_tokens=rows[_OLDEST_TOKENS],
-            oldest_pairs=rows[_OLDEST_PAIRS],
-            running=rows[_INFLIGHT] - rows[_QUEUED],
-            context_tokens=rows[_CONTEXT],
-            kv_tokens=rows[_KV],
-            kv_capacity_tokens=rows[_CAPACITY],
-            prefill_factor=self._prefill[slots],
-            decode_factor=self._decode[slots],
-        )
+        if self._dues and now >= self._dues[0][0]:
+            self._presume(now)
+        rows = self._state.take(slots, axis=1)
+        rows[_SINCE] = now - rows[_SINCE]
+        return Promised(rows, bool(self._blocked))
 
-    def _settle(self, now: float) -> None:
-        """Presume the first tokens that are due."""
-        for slot, place in self._places.items():
-            while place.due <= now:
-                self._start(place, next(iter(place.pending)), place.due)
-                self._add_up(slot)
-        self._next_due = min((place.due for place in self._places.values()), default=math.inf)
-
-    @staticmethod
-    def _start(place: _Place, number: int, now: float) -> None:
-        sent = place.pending.pop(number, None)
-        if sent is not None:
-            sent.started = True
-            place.last_start = max(place.last_start, now)
-
-    def _add_up(self, slot: int) -> None:
-        """Write the state of *slot* anew from its requests."""
-        place, state = self._places[slot], self._state[slot]
-        pending = place.pending
-        state[_TOKENS] = sum([sent.tokens for sent in pending.values()])
-        state[_PAIRS] = sum([sent.pairs for sent in pending.values()])
-        state[_QUEUED] = len(pending)
-        state[_INFLIGHT] = len(place.inflight)
-        state[_CONTEXT] = sum([sent.prompt for sent in place.inflight.values()])
-        place.due = math.inf
-        if not pending:
-            state[_OLDEST_TOKENS] = state[_OLDEST_PAIRS] = 0.0
-            return
-        oldest = next(iter(pending.values()))
-        state[_OLDEST_TOKENS], state[_OLDEST_PAIRS] = oldest.tokens, oldest.pairs
-        state[_SINCE] = since = max(place.last_start, oldest.sent_at)
-        if self._presume:
-            place.due = since + self._seconds(slot, oldest.tokens, oldest.pairs)
-            self._next_due = min(self._next_due, place.due)
-
-    def _progress(self, slot: int, state: NDArray[np.float64], now: float) -> float:
-        """Return which share of the oldest request's prefill is done, at most 0.9."""
-        takes = self._seconds(slot, float(state[_OLDEST_TOKENS]), float(state[_OLDEST_PAIRS]))
-        return min(0.9, max(0.0, now - float(state[_SINCE])) / takes) if takes else 0.9
-
-    def _seconds(self, slot: int, tokens: float, pairs: float) -> float:
+    def statistics(self) -> list[EndpointWork]:
+        """Return what is believed of every endpoint."""
         rates = self.model.rates
-        return float(self._prefill[slot]) * (rates.per_token * tokens + rates.per_pair * pairs)
+        return [
+            EndpointWork(
+                place.endpoint,
+                place.prefill * (rates.per_token * place.tokens + rates.per_pair * place.pairs),
+                place.prefill,
+                place.decode,
+            )
+            for place in self._places.values()
+        ]
 
-    def _take_factors(self, slot: int, endpoint: str) -> None:
-        self._prefill[slot], self._decode[slot] = self.model.factor(endpoint)
+    def _presume(self, now: float) -> None:
+        """Take the first tokens that are due for given."""
+        dues = self._dues
+        while dues and dues[0][0] <= now:
+            due, slot = heappop(dues)
+            place = self._places.get(slot)
+            if place is not None and place.due == due:
+                place.start(next(iter(place.pending)), due)
+                self._write(slot, place)
+
+    def _learn(self, place: _Place, sent: _Sent, answer: Answer, at_end: tuple[int, float]) -> None:
+        if answer.ttft_seconds is not None:
+            sent.started_at = sent.sent_at + answer.ttft_seconds
+        ahead_tokens, ahead_pairs = _ahead(sent)
+        sent.ahead = ()  # they must not live longer than they have to
+        share = answer.uncached_share
+        tokens = sent.tokens if share is None else max(1.0, sent.prompt * share)
+        kept = sent.prompt - tokens
+        running, context = at_end
+        self.model.learn(
+            Observation(
+                endpoint=place.endpoint,
+                tokens=ahead_tokens + tokens,
+                pairs=ahead_pairs + sent.prompt * sent.prompt - kept * kept,
+                ttft_seconds=answer.ttft_seconds,
+                e2e_seconds=answer.e2e_seconds,
+                output_tokens=answer.output_tokens,
+                running=(sent.running + running) / 2,
+                context_tokens=(sent.context + context) / 2,
+                kv_usage=sent.kv_usage,
+                meanwhile_tokens=place.computed_tokens - sent.computed_tokens,
+                meanwhile_pairs=place.computed_pairs - sent.computed_pairs,
+                model=answer.model,
+            )
+        )
+        place.prefill, place.decode = self.model.factor(place.endpoint)
+        if answer.ttft_seconds is not None and not sent.watched:
+            self._watched = False
+
+    def _write(self, slot: int, place: _Place) -> None:
+        """Write the state of *slot*, and when its oldest request is presumed to have its first token."""
+        oldest_tokens = oldest_pairs = since = 0.0
+        due = math.inf
+        if place.pending:
+            oldest = next(iter(place.pending.values()))
+            oldest_tokens, oldest_pairs = oldest.tokens, oldest.pairs
+            since = max(place.last_start, oldest.sent_at)
+            if not oldest.watched:
+                due = since + self._seconds(place, oldest)
+        if due != place.due:
+            place.due = due
+            if due < math.inf:
+                heappush(self._dues, (due, slot))
+        queued = len(place.pending)
+        running = len(place.inflight) - queued
+        blocked = place.blocked + place.late if place.blocked else 0.0
+        turns = (blocked + 1) / place.seated if blocked else 0.0
+        free = FULL * place.capacity - place.kv if place.capacity else math.inf
+        # In the order of `FIELDS`; in the place of how long the oldest is computed stands since when.
+        self._state[:, slot] = (
+            place.tokens, oldest_tokens, place.pairs, oldest_pairs, queued, running, place.held(), since, free, place.prefill,
+            place.decode, turns, blocked, place.kv,
+        )  # fmt: skip
+
+    def _done(self, place: _Place, now: float) -> float:
+        """Return which share of the oldest request without a first token is computed."""
+        if not place.pending:
+            return 0.0
+        oldest = next(iter(place.pending.values()))
+        takes = self._seconds(place, oldest)
+        took = max(0.0, now - max(place.last_start, oldest.sent_at))
+        return min(MOST_DONE, took / takes) if takes else MOST_DONE
+
+    def _seconds(self, place: _Place, sent: _Sent) -> float:
+        rates = self.model.rates
+        return place.prefill * (rates.per_token * sent.tokens + rates.per_pair * sent.pairs)
+
+
+def _ahead(sent: _Sent) -> tuple[float, float]:
+    """Return the tokens and pairs that were computed between the dispatch of *sent* and itself.
+
+    At its dispatch: those that were believed to have no first token. At its end, better: by then it is known of most when they had it.
+    """
+    tokens = pairs = 0.0
+    left = 1.0 - sent.done
+    for each in sent.ahead:
+        if each.started_at > sent.sent_at:
+            tokens += left * each.tokens
+            pairs += left * each.pairs
+        left = 1.0
+    return tokens, pairs

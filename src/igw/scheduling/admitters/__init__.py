@@ -1,0 +1,1 @@
+"""One file per admitter. They do not know each other."""

@@ -1,0 +1,1 @@
+"""One file per filter. They do not know each other."""
