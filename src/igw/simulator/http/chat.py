@@ -17,16 +17,13 @@ from igw.simulator.http.answering import Head, generate
 from igw.simulator.http.call import Call, Sampling, call
 from igw.simulator.http.deciding import Choice
 from igw.simulator.http.errors import ApiError, decode
+from igw.simulator.http.stream import DONE, FINGERPRINT, chunk_start, usage_and_done
 from igw.simulator.http.structured import said_by
-from igw.simulator.http.usage import Ended, counts, running_usage, stream_usage, whole_usage
+from igw.simulator.http.usage import Ended, counts, running_usage, whole_usage
 from igw.simulator.serving import Serving
 from igw.simulator.text import media_tokens, render_chat, tokenize
 
-VERSION = "0.32.0"
-"""The vLLM release whose answers these are."""
-
-FINGERPRINT = f"vllm-{VERSION}-igw"
-DONE = b"data: [DONE]\n\n"
+_CHUNK = "chat.completion.chunk"
 
 _encode = msgspec.json.encode
 
@@ -122,9 +119,7 @@ class ChatWriter:
         """Return the usage if it was asked for, and the end."""
         if not self._call.include_usage:
             return DONE
-        usage = _encode(stream_usage(ended, self._details(ended)))
-        start, fingerprint = _chunk_start(self._head), _encode(FINGERPRINT)
-        return start + b'[],"usage":' + usage + b',"system_fingerprint":' + fingerprint + b"}\n\n" + DONE
+        return usage_and_done(self._head, _CHUNK, ended, self._details(ended))
 
     def _details(self, ended: Ended) -> dict[str, Any] | None:
         if not self._head.details:
@@ -180,7 +175,7 @@ class _Chunks:
         self._choice = choice
         self._continuous = asked.continuous_usage
         self._plain = asked.said is None
-        start = _chunk_start(head) + b'[{"index":%d,' % choice.index
+        start = chunk_start(head, _CHUNK) + b'[{"index":%d,' % choice.index
         self._opening = (
             start
             + b'"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]'
@@ -217,13 +212,3 @@ class _Chunks:
 
     def _usage(self, generated: int) -> bytes:
         return running_usage(self._choice, generated) if self._continuous else b""
-
-
-def _chunk_start(head: Head) -> bytes:
-    start = {
-        "id": head.id,
-        "object": "chat.completion.chunk",
-        "created": head.created,
-        "model": head.model,
-    }
-    return b"data: " + _encode(start)[:-1] + b',"choices":'

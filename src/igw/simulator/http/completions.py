@@ -16,15 +16,17 @@ from aiohttp import web
 from igw.simulator.engine.sequence import Emission
 from igw.simulator.http.answering import Head, generate
 from igw.simulator.http.call import Call, Sampling, call, text_or_tokens
-from igw.simulator.http.chat import DONE, FINGERPRINT
 from igw.simulator.http.deciding import Choice
 from igw.simulator.http.errors import ApiError, decode
+from igw.simulator.http.stream import DONE, FINGERPRINT, chunk_start, usage_and_done
 from igw.simulator.http.structured import said_by
-from igw.simulator.http.usage import Ended, counts, running_usage, stream_usage, whole_usage
+from igw.simulator.http.usage import Ended, counts, running_usage, whole_usage
 from igw.simulator.serving import Serving
 
 DEFAULT_TOKENS = 16
 """`max_tokens` of a completion that has none: OpenAI's default."""
+
+_CHUNK = "text_completion"
 
 _encode = msgspec.json.encode
 
@@ -115,9 +117,7 @@ class CompletionWriter:
         """Return the usage if it was asked for, and the end."""
         if not self._call.include_usage:
             return DONE
-        usage = _encode(stream_usage(ended, self._details(ended)))
-        start, fingerprint = _chunk_start(self._head), _encode(FINGERPRINT)
-        return start + b'[],"usage":' + usage + b',"system_fingerprint":' + fingerprint + b"}\n\n" + DONE
+        return usage_and_done(self._head, _CHUNK, ended, self._details(ended))
 
     def _details(self, ended: Ended) -> dict[str, Any] | None:
         return {"cached_tokens": counts(ended).cached} if self._head.details else None
@@ -144,7 +144,7 @@ class _Chunks:
         self._choice = choice
         self._continuous = asked.continuous_usage
         self._plain = asked.said is None
-        self._before = _chunk_start(head) + b'[{"index":%d,"text":"' % choice.index
+        self._before = chunk_start(head, _CHUNK) + b'[{"index":%d,"text":"' % choice.index
         middle, tail = b'","logprobs":null,"finish_reason":', b',"prompt_token_ids":null,"token_ids":null}]'
         ending = _encode(choice.sequence.finish_reason) + b',"stop_reason":' + _encode(choice.stop_reason)
         self._after = middle + b'null,"stop_reason":null' + tail
@@ -158,13 +158,3 @@ class _Chunks:
         if self._continuous:
             after += running_usage(self._choice, number)
         return self._before + text + after + b"}\n\n"
-
-
-def _chunk_start(head: Head) -> bytes:
-    start = {
-        "id": head.id,
-        "object": "text_completion",
-        "created": head.created,
-        "model": head.model,
-    }
-    return b"data: " + _encode(start)[:-1] + b',"choices":'

@@ -9,8 +9,8 @@ import msgspec
 from aiohttp import web
 
 from igw.simulator.http.answering import json_response
-from igw.simulator.http.chat import VERSION
 from igw.simulator.http.errors import ApiError
+from igw.simulator.http.stream import VERSION
 from igw.simulator.serving import Serving
 
 

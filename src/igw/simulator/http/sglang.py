@@ -16,9 +16,9 @@ from aiohttp import web
 from igw.simulator.engine.sequence import Emission
 from igw.simulator.http.answering import Head, generate, json_response
 from igw.simulator.http.call import Call, Sampling, call, text_or_tokens
-from igw.simulator.http.chat import DONE
 from igw.simulator.http.deciding import Choice
 from igw.simulator.http.errors import ApiError, decode
+from igw.simulator.http.stream import DONE
 from igw.simulator.http.usage import Ended
 from igw.simulator.serving import Serving
 

@@ -8,8 +8,8 @@ import msgspec
 from smg_grpc_proto.generated import vllm_engine_pb2 as pb
 
 from igw.simulator.engine.sequence import Emission
-from igw.simulator.http.chat import VERSION
 from igw.simulator.http.deciding import Choice
+from igw.simulator.http.stream import VERSION
 from igw.simulator.ranks import EngineRank
 from igw.simulator.serving import Serving
 
