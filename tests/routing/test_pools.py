@@ -192,3 +192,23 @@ def test_an_endpoint_of_two_pools_is_forgotten_when_it_left_both() -> None:
     pools.adopt({"default/q": pool(B, name="q")})
     assert prefix.slot_of(A.hostport) is None
     assert prefix.statistics().entries == 0
+
+
+def test_promised_work_follows_the_endpoints_of_a_pool() -> None:
+    """Kept for those that stay, gone with those that leave; every pool learns for itself."""
+    prefix, ledger = PrefixIndex(), Ledger(60)
+    pools = Pools(prefix, ledger)
+    pools.adopt({"default/p": pool(A, B), "default/q": pool(A2, name="q")})
+    of = pools.columns_of("default/p")
+    other = pools.columns_of("default/q")
+    assert of is not None
+    assert other is not None
+    promises = pools.promises_of(of)
+    assert promises is not pools.promises_of(other)
+    for number, slot in enumerate(of.slots.tolist()):
+        promises.send(number, slot, 100, 100, 0.0)
+    pools.adopt({"default/p": pool(B, SIX)})
+    assert pools.promises_of(of) is promises
+    assert list(pools.promises()) == [promises]
+    assert promises.promised(of.slots, 0.0).column("queued").tolist() == [1, 0]
+    assert [each.endpoint for each in promises.statistics()] == [B.hostport, SIX.hostport]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from igw.decision import Delivery
+from igw.decision import Decision, Delivery
 from igw.endpoint import Endpoint, Pool
 from igw.errors import NoEndpoints, Rejected
 from igw.facts import Facts
@@ -120,6 +120,20 @@ async def test_work_that_was_promised_is_seen_by_the_next_request_until_it_ends(
     followed = await routing.router.route(chat("x" * 200_000 + "y"))
     assert followed.endpoint == long.endpoint
     assert followed.matched_tokens > 40_000
+
+
+async def test_the_ledger_keeps_what_settles_a_decision_and_not_what_explains_it() -> None:
+    """Columns of a large pool would live as long as every answer."""
+    routing = Routing(p=ENDPOINTS)
+    routing.router.scheduler = builtin.default()
+    kept: list[Decision] = []
+    routing.ledger.listen(lambda decision, _outcome: kept.append(decision))
+    told = await routing.router.route(chat("x" * 1000))
+    routing.ledger.close(told.id, Outcome(End.COMPLETE, 200))
+    assert told.scores
+    assert told.costs
+    assert told.candidates
+    assert kept == [msgspec.structs.replace(told, candidates=(), scores={}, costs={})]
 
 
 async def test_a_decision_does_not_hold_the_body() -> None:

@@ -17,6 +17,7 @@ from igw.facts import Adapters
 from igw.prefix.hashing import MAX_BLOCKS, tokens_at
 from igw.prefix.index import MIN_CAPACITY_TOKENS, PrefixIndex
 from igw.scraping.scraper import Scraper
+from igw.work.promises import Promises
 
 PAGE = """\
 vllm:num_requests_waiting {waiting}
@@ -110,7 +111,9 @@ class Scraped:
         pool = Pool("p", "default", tuple(engine.endpoint for engine in engines))
         self.prefix = PrefixIndex()
         self.columns = Watched(pool, self.prefix)
-        self.scraper = Scraper(self.columns, self.prefix, 0.001, self._clock)
+        self.promises = Promises()
+        self.promises.adopt(dict(zip(self.columns.slots.tolist(), self.columns.row, strict=True)))
+        self.scraper = Scraper(self.columns, self.prefix, 0.001, self._clock, self.promises)
         self.group = asyncio.TaskGroup()
         self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_seconds))
 
@@ -149,6 +152,8 @@ async def test_what_an_engine_says_is_in_its_row() -> None:
         assert scraped.columns.running.tolist() == [2, 2]
         assert scraped.columns.kv_usage.tolist() == [0.5, 0.5]
         assert scraped.columns.adapters.tolist() == [Adapters(frozenset({"poet"}), most=2)] * 2
+        free = scraped.promises.promised(scraped.columns.slots, 0.0).column("free_tokens")
+        assert free.tolist() == pytest.approx([0.48 * 512 * 32, 0.48 * 2 * MIN_CAPACITY_TOKENS])
         scraped.prefix.record(scraped.prefix.slot(other.endpoint.hostport), range(MAX_BLOCKS))
         assert tokens_at(scraped.matched(other, range(MAX_BLOCKS))) == 2 * MIN_CAPACITY_TOKENS
         assert scraped.scraper.statistics().done >= 2

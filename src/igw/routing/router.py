@@ -14,7 +14,7 @@ import numpy as np
 from igw.columns import Columns
 from igw.decision import Decision
 from igw.endpoint import Endpoint
-from igw.facts import Facts
+from igw.facts import Column, Facts
 from igw.outcomes.ledger import Ledger
 from igw.outcomes.outcome import Outcome
 from igw.prefix.hashing import TOKENS, block_hashes
@@ -25,6 +25,8 @@ from igw.routing.pricing import expected_ttft_seconds, priced, promise
 from igw.routing.producing import Failed, Waited, find_out, screened, tell, wait
 from igw.scheduling.instances import Instances
 from igw.scheduling.scheduler import Choice
+
+_NO_COLUMNS: dict[str, Column] = {}
 
 
 class Scheduling(Protocol):
@@ -160,7 +162,10 @@ class Router:
             decided_at=self._clock(),
         )
         columns.picks += 1
-        self._ledger.open(decision, columns)
+        # What explains it must not live as long as the answer: that is columns of the whole pool.
+        self._ledger.open(
+            msgspec.structs.replace(decision, candidates=(), scores=_NO_COLUMNS, costs=_NO_COLUMNS), columns
+        )
         slot = int(columns.slots[columns.row[picked[0].hostport]])
         self._prefix.record(slot, facts.blocks)
         if promises is not None:
