@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from igw.lab import content
 from igw.lab.workload import Session, Turn
+from igw.outcomes.ledger import REQUEST_ID
 from igw.prefix.hashing import BYTES_PER_TOKEN
 from igw.request import Head, Request
 from igw.simulator.engine.sequence import Sequence
 
-REQUEST_ID = "x-request-id"
 SESSION_ID = "x-session-id"
 FAIRNESS_ID = "x-llm-d-inference-fairness-id"
 _PATH = "/v1/chat/completions"

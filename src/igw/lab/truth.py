@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from igw.endpoint import Endpoint
-from igw.lab.asked import REQUEST_ID, Asked
+from igw.lab.asked import Asked
 from igw.lab.clock import VirtualClock
 from igw.lab.servers import Server
+from igw.outcomes.ledger import REQUEST_ID
 from igw.request import Request
 from igw.simulator.engine import sequence as engine
 

@@ -16,16 +16,14 @@ import structlog
 from igw.columns import Columns
 from igw.endpoint import Endpoint, Pool
 from igw.prefix.index import PrefixIndex
-from igw.scraping.pace import pause_seconds
-from igw.scraping.vllm import Report, read
+from igw.scraping.following import Following
+from igw.scraping.vllm import read
 from igw.work.promises import Promises
 
 log = structlog.get_logger("scraping")
 
 _OVERDUE_SECONDS = 0.5
 """So long an endpoint may take for its page before nothing that it said is believed any more."""
-_MISSES = 3
-"""Scrapes in a row that must fail before an endpoint is no candidate any more."""
 
 
 class ScrapeStatistics(msgspec.Struct, frozen=True):
@@ -76,51 +74,26 @@ class Scraper:
         return ScrapeStatistics(done=self._done, failed=self._failed)
 
     async def _run(self, endpoint: Endpoint, session: aiohttp.ClientSession) -> None:
-        url = f"http://{endpoint.hostport}/metrics"
-        misses, queries = 0, 0.0
-        picks, asked_at = self._columns.picks, self._clock()
+        url, hostport = f"http://{endpoint.hostport}/metrics", endpoint.hostport
+        following = Following(hostport, self._columns, self._prefix, self._promises, self._clock())
         loop = asyncio.get_running_loop()
         while True:
             # A server that hangs must not look as it did before, for as long as it may take to give it up.
-            overdue = loop.call_later(_OVERDUE_SECONDS, self._columns.expire, endpoint.hostport)
+            overdue = loop.call_later(_OVERDUE_SECONDS, self._columns.expire, hostport)
             try:
                 async with session.get(url) as response:
                     response.raise_for_status()
                     report = read(await response.read())
             # An endpoint's page, however broken, must not end the scraping of others.
             except Exception as error:
-                misses += 1
                 self._failed += 1
-                if misses == _MISSES:
-                    self._columns.fail(endpoint.hostport)
-                    log.warning("endpoint_lost", endpoint=endpoint.hostport, error=str(error) or repr(error))
+                if following.missed():
+                    log.warning("endpoint_lost", endpoint=hostport, error=str(error) or repr(error))
             else:
                 self._done += 1
-                restarted = misses >= _MISSES or (report.prefix_queries or 0.0) < queries
-                self._take(endpoint, report, restarted=restarted)
-                if misses >= _MISSES:
-                    log.info("endpoint_back", endpoint=endpoint.hostport)
-                misses, queries = 0, report.prefix_queries or 0.0
+                if following.answered(report, self._clock()):
+                    log.info("endpoint_back", endpoint=hostport)
             finally:
                 overdue.cancel()
-            now = self._clock()
-            rate = (self._columns.picks - picks) / max(now - asked_at, 1e-3)
-            picks, asked_at = self._columns.picks, now
-            doubtful = 0 < misses < _MISSES
-            await asyncio.sleep(
-                pause_seconds(len(self._tasks), rate, self._interval_seconds, doubtful=doubtful)
-            )
-
-    def _take(self, endpoint: Endpoint, report: Report, *, restarted: bool) -> None:
-        self._columns.report(endpoint.hostport, report.waiting, report.running, report.kv_usage)
-        self._columns.report_adapters(endpoint.hostport, report.adapters)
-        slot = self._prefix.slot_of(endpoint.hostport)
-        if slot is None:
-            return
-        capacity = report.kv_capacity_tokens or 0
-        if self._promises is not None:
-            self._promises.scraped(slot, report.waiting, report.kv_usage, capacity, self._clock())
-        if report.kv_capacity_tokens:
-            self._prefix.resize(slot, report.kv_capacity_tokens)
-        if restarted:
-            self._prefix.forget(slot)
+            pause = following.pause_seconds(len(self._tasks), self._interval_seconds, self._clock())
+            await asyncio.sleep(pause)
