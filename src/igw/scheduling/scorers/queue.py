@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import msgspec
-import numpy as np
 
 from igw.facts import Column, Facts
 from igw.request import Request
 from igw.scheduling.api import Scorer
+from igw.scheduling.least_first import least_first
 
 
 class QueueScorer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -19,12 +19,7 @@ class QueueScorer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def score(self, _request: Request, facts: Facts, /) -> Column:
         """Score by the waiting column."""
-        waiting = facts.waiting
-        longest = waiting.max()
-        span = longest - waiting.min()
-        if span == 0:
-            return np.ones(len(waiting))
-        return (longest - waiting) / span  # type: ignore[no-any-return]
+        return least_first(facts.waiting)
 
 
 _: type[Scorer] = QueueScorer

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import msgspec
-import numpy as np
 
 from igw.facts import Column, Facts
 from igw.request import Request
 from igw.scheduling.api import Scorer
+from igw.scheduling.least_first import least_first
 
 
 class RunningRequestsSizeScorer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -19,12 +19,7 @@ class RunningRequestsSizeScorer(msgspec.Struct, frozen=True, forbid_unknown_fiel
 
     def score(self, _request: Request, facts: Facts, /) -> Column:
         """Score by the running column."""
-        running = facts.running
-        most = running.max()
-        span = most - running.min()
-        if span == 0:
-            return np.ones(len(running))
-        return (most - running) / span  # type: ignore[no-any-return]
+        return least_first(facts.running)
 
 
 _: type[Scorer] = RunningRequestsSizeScorer
