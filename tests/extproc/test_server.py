@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import json
@@ -9,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import grpc
+import pytest
 from envoy.config.core.v3 import base_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from google.protobuf import struct_pb2
@@ -17,7 +19,7 @@ from igw.columns import Columns
 from igw.decision import Decision, Delivery
 from igw.endpoint import Endpoint, Pool
 from igw.errors import NoEndpoints
-from igw.extproc.server import SERVICE, ExtProc, ServerSettings
+from igw.extproc.server import SERVICE, Exchange, ExtProc, ServerSettings
 from igw.outcomes.ledger import Ledger
 from igw.outcomes.outcome import End, Outcome
 from igw.parsing.usage import Usage
@@ -40,6 +42,7 @@ class Harness:
         self.delivery = Delivery()
         self._ids = itertools.count(1)
         self.stub: Any = None
+        self.service: Any = None
 
     async def route(self, request: Request) -> Decision:
         self.requests.append(request)
@@ -52,7 +55,7 @@ class Harness:
     @contextlib.asynccontextmanager
     async def serving(self, settings: ServerSettings = ServerSettings()) -> AsyncIterator[Harness]:  # noqa: B008
         times = itertools.count()
-        service = ExtProc(
+        service = self.service = ExtProc(
             self.route,
             self.ledger,
             settings,
@@ -166,6 +169,51 @@ async def test_a_full_exchange_settles_with_usage_at_the_end_of_the_answer() -> 
     assert (End.COMPLETE, 200, Usage(10, 2, 8)) == (outcome.end, outcome.status, outcome.usage)
     assert outcome.ttft_seconds is not None
     assert 0 == harness.ledger.statistics().open
+
+
+class LeavesAtTheEnd:
+    """A proxy that resets the exchange as soon as it has the reply to the answer's last piece, before our sending of it returns."""
+
+    def __init__(self, messages: Iterable[pb.ProcessingRequest]) -> None:
+        self._messages = list(messages)
+
+    async def read(self) -> Any:
+        return self._messages.pop(0)
+
+    async def write(self, reply: pb.ProcessingResponse) -> None:
+        if (
+            reply.WhichOneof("response") in ("response_headers", "response_body", "response_trailers")
+            and self.ended()
+        ):
+            raise asyncio.CancelledError
+
+    def ended(self) -> bool:
+        return not self._messages
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        (response_headers("204", end=True),),
+        (response_headers(), response_body(b"{}", True)),
+        (
+            response_headers(),
+            response_body(b"{}", False),
+            pb.ProcessingRequest(response_trailers=pb.HttpTrailers()),
+        ),
+    ],
+    ids=["headers", "body", "trailers"],
+)
+async def test_an_answer_that_ended_stays_complete_if_the_proxy_is_gone_at_once(
+    end: tuple[pb.ProcessingRequest, ...],
+) -> None:
+    """Nobody waits for us to have finished sending; what was learnt from the answer is kept."""
+    harness = Harness()
+    async with harness.serving() as _:
+        stream = LeavesAtTheEnd([request_headers(), request_body(CHAT), *end])
+        with pytest.raises(asyncio.CancelledError):
+            await Exchange(harness.service, "default/llama", lean=False).run(stream)
+    assert [End.COMPLETE] == [outcome.end for _, outcome in harness.outcomes]
 
 
 async def test_a_full_exchange_that_breaks_off_releases_its_reservation() -> None:

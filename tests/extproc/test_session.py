@@ -224,7 +224,7 @@ def test_an_answer_passes_piece_by_piece_and_its_end_is_told() -> None:
         ResponseBody(b"a", end=False)
     )
     assert [PassBody("response_body", b"b", end=False)] == session.receive(ResponseBody(b"b", end=False))
-    assert [PassBody("response_body", b"", end=True), Ended(b"ab", 2)] == session.receive(
+    assert [Ended(b"ab", 2), PassBody("response_body", b"", end=True)] == session.receive(
         ResponseBody(b"", end=True)
     )
 
@@ -263,7 +263,7 @@ def test_a_rank_behind_another_port_is_sent_there_without_retries() -> None:
 
 def test_an_answer_without_a_body_ends_with_its_headers() -> None:
     """204, 304 and answers to HEAD (upstream's W6)."""
-    assert [Answered(204), Acknowledge("response_headers"), Ended(b"", 0)] == routed().receive(
+    assert [Answered(204), Ended(b"", 0), Acknowledge("response_headers")] == routed().receive(
         ResponseHeaders(204, end=True)
     )
 
@@ -273,7 +273,7 @@ def test_an_answer_with_trailers_ends_with_them_once() -> None:
     session = routed()
     session.receive(ResponseHeaders(200, end=False))
     session.receive(ResponseBody(b"x", end=False))
-    assert [Acknowledge("response_trailers"), Ended(b"x", 1)] == session.receive(ResponseTrailers())
+    assert [Ended(b"x", 1), Acknowledge("response_trailers")] == session.receive(ResponseTrailers())
     assert [Acknowledge("response_trailers")] == session.receive(ResponseTrailers())
 
 
@@ -281,7 +281,7 @@ def test_a_buffered_answer_is_acknowledged_not_sent_back() -> None:
     """Only full duplex asks for the pieces back."""
     session = routed(Modes(BodyMode.BUFFERED, BodyMode.BUFFERED))
     session.receive(ResponseHeaders(200, end=False))
-    assert [FirstByte(), Acknowledge("response_body"), Ended(b"x", 1)] == session.receive(
+    assert [FirstByte(), Ended(b"x", 1), Acknowledge("response_body")] == session.receive(
         ResponseBody(b"x", end=True)
     )
 
@@ -299,7 +299,7 @@ def test_only_the_tail_of_a_long_answer_is_kept() -> None:
     session.receive(ResponseHeaders(200, end=False))
     for _ in range(1000):
         session.receive(ResponseBody(b"y" * 1000, end=False))
-    ended = session.receive(ResponseBody(b"z", end=True))[-1]
+    ended = session.receive(ResponseBody(b"z", end=True))[-2]
     assert isinstance(ended, Ended)
     assert (8192, b"z", 1_000_001) == (len(ended.tail), ended.tail[-1:], ended.response_bytes)
 
@@ -368,5 +368,5 @@ def test_how_an_answer_is_cut_never_changes_what_is_told_of_it(body: bytes, at: 
     for piece in cut(body, at):
         effects += session.receive(ResponseBody(piece, end=False))
     effects += session.receive(ResponseBody(b"", end=True))
-    assert Ended(body, len(body)) == effects[-1]
+    assert Ended(body, len(body)) == effects[-2]
     assert (1 if body else 0) == sum(isinstance(effect, FirstByte) for effect in effects)

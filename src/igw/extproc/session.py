@@ -163,7 +163,10 @@ class FirstByte(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """The answer has ended as it should; the last bytes of its body."""
+    """The answer has ended as it should; the last bytes of its body.
+
+    Comes before the reply that lets the end pass: a proxy that has that reply may be gone before its sending returns.
+    """
 
     tail: bytes
     response_bytes: int
@@ -326,9 +329,9 @@ class Session:
         if self._delivery.tell_served:
             headers[self._delivery.tell_served] = event.served_by or _SERVED_UNKNOWN
         reply = SetAnswerHeaders(headers) if headers else Acknowledge("response_headers")
-        effects: list[Effect] = [Answered(event.status, event.served_by), reply]
         self.state = State.ANSWERING
-        return effects + (self._end() if event.end else [])
+        ended = self._end() if event.end else []
+        return [Answered(event.status, event.served_by), *ended, reply]
 
     def _response_body(self, event: ResponseBody) -> Sequence[Effect]:
         data = event.data
@@ -337,15 +340,17 @@ class Session:
             if not self._response_bytes:
                 effects.append(FirstByte())
             self._remember(data)
+        if event.end:
+            effects += self._end()
         if self._modes.response is BodyMode.FULL_DUPLEX_STREAMED:
             effects.append(PassBody("response_body", data, event.end))
         else:
             effects.append(Acknowledge("response_body"))
-        return effects + self._end() if event.end else effects
+        return effects
 
     def _response_trailers(self, _event: ResponseTrailers) -> Sequence[Effect]:
         ended = self._end() if self.state is State.ANSWERING else []
-        return [Acknowledge("response_trailers"), *ended]
+        return [*ended, Acknowledge("response_trailers")]
 
     def _remember(self, data: bytes) -> None:
         """Keep the last pieces of the answer, as many as cover the tail that usage is read from."""
