@@ -58,6 +58,8 @@ DEEPSEEK_R1 = Source("deepseek-r1", "servegen_deepseek_r1.jsonl.gz", 16_000, eas
 M_SMALL = Source("m-small", "servegen_m_small_day2.jsonl.gz", 50_000, easy_rate=512)
 LADDER = Source("ladder", "shared-prefix", 4_000)
 CLAUDE_CODE = Source("claude-code", "claude_code_sessions_a.jsonl.gz")
+AGENTS = Source("agents", "agent_sessions_a.jsonl.gz")
+ARENA = Source("arena", "arena_clients_a.csv", easy_rate=32)
 
 
 def at_rate(source: Source, rate: float, seed: int, traces: Path | None = None) -> Workload:

@@ -14,6 +14,8 @@ from igw.config.decode import nearest
 from igw.errors import ConfigError
 from igw.lab import offered, shaping
 from igw.lab.offered import (
+    AGENTS,
+    ARENA,
     AZURE_CODE,
     AZURE_CONV,
     CLAUDE_CODE,
@@ -110,16 +112,16 @@ def _steady(source: Source, *percents: int, pool: PoolName = "even") -> tuple[Pl
     )
 
 
-def _closed(*users: int, pool: PoolName = "even") -> tuple[Plan, ...]:
+def _closed(source: Source, *users: int, pool: PoolName = "even") -> tuple[Plan, ...]:
     first = "" if pool == "even" else f"{pool}-"
     return tuple(
-        Plan(name=f"{first}{CLAUDE_CODE.name}-{count}-users", source=CLAUDE_CODE, users=count, pool=pool)
+        Plan(name=f"{first}{source.name}-{count}-users", source=source, users=count, pool=pool)
         for count in users
     )
 
 
-def _ladder(*rates: int) -> tuple[Plan, ...]:
-    return tuple(Plan(name=f"{LADDER.name}-{rate}", source=LADDER, rate=rate) for rate in rates)
+def _rates(source: Source, *rates: int) -> tuple[Plan, ...]:
+    return tuple(Plan(name=f"{source.name}-{rate}", source=source, rate=rate) for rate in rates)
 
 
 def _lost_and_added(seconds: float) -> tuple[Event, ...]:
@@ -142,16 +144,27 @@ def _slowed(seconds: float) -> tuple[Event, ...]:
 SUITES: dict[str, tuple[Plan, ...]] = {
     "policy": (
         *_steady(CONVERSATION, 50, 80, 95, 120),
-        *_closed(16, 24, 40),
+        *_closed(CLAUDE_CODE, 16, 24, 40),
         *_steady(AZURE_CONV, 50, 80, 100),
         *_steady(AZURE_CODE, 50, 80),
         *_steady(DEEPSEEK_R1, 80, 95),
         *_steady(M_SMALL, 80),
-        *_ladder(20, 40, 60),
+        *_rates(LADDER, 20, 40, 60),
         *_steady(CONVERSATION, 80, pool="mixed"),
-        *_closed(24, pool="mixed"),
+        *_closed(CLAUDE_CODE, 24, pool="mixed"),
         *_steady(AZURE_CONV, 80, pool="mixed"),
         *_steady(DEEPSEEK_R1, 80, pool="mixed"),
+    ),
+    "loads": (
+        *_steady(CONVERSATION, 50, 80, 95, 120),
+        *_steady(AZURE_CONV, 50, 80, 95, 120),
+        *_steady(AZURE_CODE, 50, 80, 95, 120),
+        *_steady(DEEPSEEK_R1, 50, 80, 95, 120),
+        *_steady(M_SMALL, 50, 80, 95, 120),
+        *_closed(CLAUDE_CODE, 16, 24, 32, 40),
+        *_closed(AGENTS, 8, 23),
+        *_rates(ARENA, 60),
+        *_steady(CONVERSATION, 50, 80, 95, 120, pool="mixed"),
     ),
     "stress": (
         Plan(name="conversation-ramp-150", source=CONVERSATION, ramp_from=0.5, load=1.5),
@@ -165,7 +178,8 @@ SUITES: dict[str, tuple[Plan, ...]] = {
         *_steady(CONVERSATION, 80, pool="one-slow"),
     ),
 }
-"""`policy`: 22 scenarios of steady load. `stress`: ramp, bursts, servers that go and come, pickers that do not talk, uneven pools."""
+"""`policy`: 22 scenarios of steady load. `loads`: every trace at half, most, nearly all and more than all that the pool takes; closed loops have
+users instead, and `arena` is too small a trace to load eight servers. `stress`: ramp, bursts, servers that go and come, pickers that do not talk, uneven pools."""
 
 
 def suite(name: str) -> tuple[Plan, ...]:
