@@ -22,7 +22,7 @@ from igw.facts import Facts
 from igw.outcomes.learning import Learning
 from igw.outcomes.ledger import Ledger
 from igw.outcomes.outcome import End, Outcome
-from igw.parsing.body import read
+from igw.parsing.reading import read
 from igw.parsing.usage import Usage
 from igw.prefix.hashing import block_hashes
 from igw.prefix.index import PrefixIndex

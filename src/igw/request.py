@@ -23,6 +23,28 @@ class Head(msgspec.Struct, frozen=True):
     """Endpoints the gateway restricts the pick to (protocol 004's subset hint), or None for all."""
 
 
+class Media(msgspec.Struct, frozen=True):
+    """One image, video or sound of a prompt."""
+
+    kind: str
+    """`image`, `audio` or `video`."""
+    hash: str
+    """Of the content if the body holds it, else of the URL: equal hashes are the same medium."""
+    tokens: int
+    """Estimate of the tokens that take its place in the prompt."""
+    size_bytes: int = 0
+    """Of the content as it stands in the body; 0 for a URL."""
+
+
+class Generation(msgspec.Struct, frozen=True):
+    """Output other than text that a request asks for, so that its work can be weighed."""
+
+    kind: str
+    """`image`, `audio` or `video`."""
+    units: float
+    """How much work: megapixels times steps for images and videos (number of them included), seconds for audio."""
+
+
 class Request(msgspec.Struct, frozen=True):
     """One request as the picker needs it; the original bytes stay with the session."""
 
@@ -41,8 +63,29 @@ class Request(msgspec.Struct, frozen=True):
     """What else must be equal for a cached prefix to be shared: model and cache salt."""
     body_bytes: int = 0
     fairness_id: str = ""
-    media: tuple[tuple[str, int], ...] = ()
-    """Images, videos and audio of the prompt as (hash of its content, size in tokens), in order."""
+    media: tuple[Media, ...] = ()
+    """Images, videos and audio of the prompt, in order."""
+    generation: Generation | None = None
+    """What is asked for beside text."""
+    api: str = ""
+    """Last segments of the path of the API it belongs to (`chat/completions`); empty for bodies we do not understand."""
+    model_value: memoryview | None = None
+    """The value of `model` as it stands in the body (a JSON string has its quotes); None where it cannot be replaced. Dropped with the prompt."""
+    target_model: str = ""
+    """What the model server is asked for in `model`'s place; empty: the same."""
+    max_output_tokens: int | None = None
+    """The most that the client wants, by the API's own field; None where it does not say."""
+    session: str = ""
+    """What the body says of the conversation it belongs to (`previous_response_id`, `conversation`, `user` of none)."""
+    has_tools: bool = False
+    objective: str = ""
+    """Name of the InferenceObjective that the client asks for; empty: none."""
+    ttft_objective_seconds: float | None = None
+    """What the client wants at most, by header."""
+    tpot_objective_seconds: float | None = None
+    """Likewise, per output token."""
+    conditional: bool = False
+    """Only to be served where its prefix is cached (`Prefer: if-available`); else 412."""
     attributes: Mapping[str, str] = {}
     """What header processors found out about the request, by upstream's attribute keys (`agent-identity`)."""
     priority: int = 0

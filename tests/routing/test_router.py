@@ -16,7 +16,7 @@ from igw.errors import NoEndpoints, Rejected
 from igw.facts import Facts
 from igw.outcomes.ledger import Ledger
 from igw.outcomes.outcome import End, Outcome
-from igw.parsing.body import read
+from igw.parsing.reading import read
 from igw.prefix.hashing import tokens_at
 from igw.prefix.index import PrefixIndex
 from igw.request import Head, Request

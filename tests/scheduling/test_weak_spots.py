@@ -30,7 +30,7 @@ from igw.outcomes.correction import Correction
 from igw.outcomes.health import Health
 from igw.outcomes.ledger import Ledger
 from igw.outcomes.outcome import End, Outcome
-from igw.parsing.body import read
+from igw.parsing.reading import read
 from igw.parsing.usage import Usage
 from igw.prefix.hashing import BLOCK_BYTES, BLOCK_TOKENS, block_hashes, tokens_at
 from igw.prefix.index import MIN_CAPACITY_TOKENS, PrefixIndex

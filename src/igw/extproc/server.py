@@ -16,7 +16,7 @@ from igw.extproc import mapping
 from igw.extproc import session as s
 from igw.outcomes.ledger import Ledger
 from igw.outcomes.outcome import End, Outcome
-from igw.parsing.body import read
+from igw.parsing.reading import read
 from igw.parsing.usage import Usage, usage_in
 from igw.request import Request
 

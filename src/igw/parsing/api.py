@@ -1,42 +1,58 @@
-"""Which API a path belongs to: a table of path suffixes, each with the fields that make its prompt.
+"""What an API of model servers is to us: the paths it claims, and a function from a body to what it says.
 
-Reading the body itself is in `parsing.body`.
+One file per family of APIs implements this; which of them are in force is `parsing.registry`, and what all have in common is in `parsing.reading`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias
+
 import msgspec
+
+from igw.request import Generation, Head, Media
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What a body says of its request."""
+
+    model: str = ""
+    model_value: memoryview | None = None
+    """The value of `model` as it stands in the body, a slice of it; None where it cannot be replaced."""
+    stream: bool = False
+    prompt: Sequence[memoryview] = ()
+    """Slices of the body, in the order in which the engine renders them; see `Request.prompt`."""
+    cache_salt: str = ""
+    """What must be equal, beside the model, for a cached prefix to be shared."""
+    max_output_tokens: int | None = None
+    media: tuple[Media, ...] = ()
+    generation: Generation | None = None
+    session: str = ""
+    has_tools: bool = False
+    priority: int | None = None
+    """A field of the body that the engine orders by (vLLM `priority`); not the objective's."""
+
+
+Body: TypeAlias = bytes | bytearray
+Read: TypeAlias = Callable[[Head, Body], Found]
+"""Raises `BadRequest` naming the field and the reason."""
+
+Shape: TypeAlias = Literal["openai", "anthropic"]
+"""How an API writes its errors."""
 
 
 class Api(msgspec.Struct, frozen=True):
-    """One inference API over HTTP with a JSON body."""
+    """One inference API."""
 
     suffix: str
     """Last path segments; matched on segment borders, so `/x/mycompletions` is not `completions`."""
-    required: str
-    """The field without which the request means nothing; missing -> 400."""
-    prompt: tuple[str, ...]
-    """Fields of the prompt in the order chat templates render them: what rarely changes first."""
+    read: Read
+    errors: Shape = "openai"
 
 
-# Longest suffix first, so that `chat/completions` wins over `completions`.
-APIS = (
-    Api("chat/completions", "messages", ("tools", "messages")),
-    Api("completions", "prompt", ("prompt",)),
-    Api("responses", "input", ("instructions", "tools", "input")),
-    Api("embeddings", "input", ("input",)),
-    Api("messages", "messages", ("tools", "system", "messages")),
-)
+class Parser(msgspec.Struct, frozen=True):
+    """A family of APIs, under upstream's type name."""
 
-_BY_LAST: dict[str, list[Api]] = {}
-for _api in APIS:
-    _BY_LAST.setdefault(_api.suffix.rpartition("/")[2], []).append(_api)
-
-
-def api_of(path: str) -> Api | None:
-    """Return the API *path* belongs to, or None: such a request is balanced without being read."""
-    bare = path.partition("?")[0].rstrip("/")
-    for api in _BY_LAST.get(bare.rpartition("/")[2], ()):
-        if bare.endswith("/" + api.suffix):
-            return api
-    return None
+    type: str
+    apis: tuple[Api, ...]
+    """Empty: it takes what no other one claims, and reads nothing."""

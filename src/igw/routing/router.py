@@ -150,7 +150,7 @@ class Router:
         decision = Decision(
             id=next(self._ids),
             # Without its prompt: the body must not live as long as the answer.
-            request=msgspec.structs.replace(request, prompt=()),
+            request=msgspec.structs.replace(request, prompt=(), model_value=None),
             endpoints=picked,
             blocks=facts.blocks,
             matched_tokens=int(facts.matched_tokens[best]),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from igw.decision import Decision
 from igw.endpoint import Endpoint
 from igw.facts import MEDIA, Facts
-from igw.request import Head, Request
+from igw.request import Head, Media, Request
 from igw.scheduling.producers.mm_embeddings_cache import MmEmbeddingsCacheProducer
 
 A, B = (Endpoint.at(f"10.0.0.{n}", 8000) for n in (1, 2))
@@ -21,7 +21,7 @@ FACTS = Facts(ZERO, ZERO, ZERO, ZERO, ZERO, endpoints=(A, B))
 
 def request(*media: tuple[str, int]) -> Request:
     """Return a request with images of a hash and a size."""
-    return Request(Head("/v1/chat/completions", "POST", {}), media=media)
+    return Request(Head("/v1/chat/completions", "POST", {}), media=tuple(Media("image", *each) for each in media))
 
 
 def made(megabytes: int = 4096) -> MmEmbeddingsCacheProducer:

@@ -35,7 +35,7 @@ class MmEmbeddingsCacheProducer(msgspec.Struct, dict=True, forbid_unknown_fields
 
     def produce(self, request: Request, facts: Facts, /) -> Mapping[str, Any]:
         """Return the size of the request's media that each endpoint has seen, and of all of them."""
-        media = dict(request.media)  # one that is there twice is encoded once
+        media = {each.hash: each.tokens for each in request.media}  # one that is there twice is encoded once
         if not media:
             return {}
         sizes = np.array(
@@ -50,9 +50,9 @@ class MmEmbeddingsCacheProducer(msgspec.Struct, dict=True, forbid_unknown_fields
         where = decision.endpoint.hostport
         held = self._held.setdefault(where, OrderedDict())
         self._held.move_to_end(where)
-        for item, _ in decision.request.media:
-            held[item] = None
-            held.move_to_end(item)
+        for each in decision.request.media:
+            held[each.hash] = None
+            held.move_to_end(each.hash)
         while len(held) > max(1, self.cache_size_in_mb_per_server // _ITEM_MEBIBYTES):
             held.popitem(last=False)
         if len(self._held) > _MOST_ENDPOINTS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from igw.parsing.api import APIS, api_of
+from igw.parsing.registry import Apis
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from igw.parsing.api import APIS, api_of
 )
 def test_a_path_is_known_by_its_last_segments(path: str, suffix: str) -> None:
     """A prefix, a query and a trailing slash do not matter; the longer suffix wins."""
-    api = api_of(path)
+    api = Apis().of(path)
     assert api is not None
     assert api.suffix == suffix
 
@@ -47,9 +47,4 @@ def test_a_path_is_known_by_its_last_segments(path: str, suffix: str) -> None:
 )
 def test_other_paths_belong_to_no_api(path: str) -> None:
     """Such requests are balanced without being read."""
-    assert api_of(path) is None
-
-
-def test_every_api_requires_a_field_of_its_prompt() -> None:
-    """The main field is always a part of what prefixes are compared by."""
-    assert all(api.required == api.prompt[-1] for api in APIS)
+    assert Apis().of(path) is None
