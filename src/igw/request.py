@@ -27,7 +27,7 @@ class Media(msgspec.Struct, frozen=True):
     """One image, video or sound of a prompt."""
 
     kind: str
-    """`image`, `audio` or `video`."""
+    """`image`, `audio`, `video` or `document`."""
     hash: str
     """Of the content if the body holds it, else of the URL: equal hashes are the same medium."""
     tokens: int
@@ -40,9 +40,9 @@ class Generation(msgspec.Struct, frozen=True):
     """Output other than text that a request asks for, so that its work can be weighed."""
 
     kind: str
-    """`image`, `audio` or `video`."""
+    """`image`, `audio` or `video`; `transcript`: text, but of sound, so that its seconds say more of the work than any prompt."""
     units: float
-    """How much work: megapixels times steps for images and videos (number of them included), seconds for audio."""
+    """How much work: megapixels times steps for images and videos (number of them included), seconds of sound for the others."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -55,13 +55,16 @@ class Request(msgspec.Struct, frozen=True):
     prompt: Sequence[memoryview] = ()
     """The prompt as bytes of the request's own body, in the order the engine renders them: tools, then messages.
 
-    Two requests share a cached prefix about as far as these bytes are equal.
+    Two requests share a cached prefix about as far as these bytes are equal. Not slices of the body: token ids, in four bytes each, and what
+    stands for a medium: its hash, repeated to four bytes for each of its tokens.
     """
     prompt_bytes: int = 0
     """Length of the prompt; it outlives the prompt itself, which is dropped once the pick is made."""
     seed: bytes = b""
     """What else must be equal for a cached prefix to be shared: model and cache salt."""
     body_bytes: int = 0
+    body: bytes | bytearray = b""
+    """As the client sent it, for those who ask a tokenizer; empty where its API is not known. Dropped with the prompt."""
     fairness_id: str = ""
     media: tuple[Media, ...] = ()
     """Images, videos and audio of the prompt, in order."""
@@ -70,9 +73,16 @@ class Request(msgspec.Struct, frozen=True):
     api: str = ""
     """Last segments of the path of the API it belongs to (`chat/completions`); empty for bodies we do not understand."""
     model_value: memoryview | None = None
-    """The value of `model` as it stands in the body (a JSON string has its quotes); None where it cannot be replaced. Dropped with the prompt."""
+    """The value of `model` as it stands in the body (a JSON string has its quotes); None where it cannot be replaced. Dropped with the prompt.
+
+    Empty where a JSON body lacks the field and its API needs it: then a rewrite says which model it is, or nobody does.
+    """
+    model_quoted: bool = True
+    """Whether what takes the place of `model_value` must be a JSON string; False: the bare name, in a form."""
     target_model: str = ""
     """What the model server is asked for in `model`'s place; empty: the same."""
+    rewritten_by: tuple[str, int] | None = None
+    """Which rule said so: `namespace/name` of its InferenceModelRewrite and its number there; None: no rule did, perhaps a header."""
     max_output_tokens: int | None = None
     """The most that the client wants, by the API's own field; None where it does not say."""
     session: str = ""
@@ -90,6 +100,11 @@ class Request(msgspec.Struct, frozen=True):
     """What header processors found out about the request, by upstream's attribute keys (`agent-identity`)."""
     priority: int = 0
     """Of the request's objective; below 0 it may be shed when the pool is full."""
+
+    @property
+    def served_model(self) -> str:
+        """The model that the server is asked for."""
+        return self.target_model or self.model
 
     @property
     def prompt_tokens(self) -> int:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from igw.errors import BadRequest
 from igw.parsing.reading import read
+from igw.parsing.registry import PARSERS, Apis
 from igw.prefix.hashing import block_hashes
 from igw.request import Head, Request
 
@@ -38,7 +39,8 @@ def text(request: Request) -> bytes:
         ),
         (CHAT, b'{"model":"m","messages":[1],"tools":[2]}', b"[2[1"),
         ("/v1/completions", b'{"model":"m","prompt":"once upon"}', b'"once upon'),
-        ("/v1/completions", b'{"model":"m","prompt":[1,22,333]}', b"[1,22,333"),
+        ("/v1/completions", b'{"model":"m","prompt":[1,22,333]}', b"\1\0\0\0\x16\0\0\0\x4d\1\0\0"),
+        ("/v1/completions", b'{"model":"m","prompt":[[1],[22,333]]}', b"\1\0\0\0\x16\0\0\0\x4d\1\0\0"),
         ("/v1/completions", b'{"model":"m","prompt":["a","b"]}', b'["a","b"'),
         ("/v1/responses", b'{"input":"q","model":"m"}', b'"q'),
         ("/v1/responses", b'{"input":[3],"tools":[2],"instructions":"be kind","model":"m"}', b'"be kind[2[3'),
@@ -79,9 +81,6 @@ def test_streaming_is_read(fields: dict[str, Any], stream: bool) -> None:
         (b"null", "Expected `object`, got `null`"),
         (b'{"model":"m","messages":[1]} tail', "trailing characters"),
         (b'{"model":"m","messages":[1}', "not a valid chat/completions request"),
-        (b'{"messages":[1]}', "model not found"),
-        (b'{"model":null,"messages":[1]}', "model not found"),
-        (b'{"model":"","messages":[1]}', "model not found"),
         (
             b'{"model":7,"messages":[1]}',
             "`model` in the request body is not a string: Expected `str`, got `int`",
@@ -106,6 +105,22 @@ def test_what_cannot_be_understood_is_the_clients_fault(body: bytes, said: str) 
 
 
 @pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'{"messages":[1]}', b""),
+        (b'{"model":null,"messages":[1]}', b"null"),
+        (b'{"model":"","messages":[1]}', b'""'),
+    ],
+)
+def test_a_model_that_is_not_named_has_a_place_all_the_same(body: bytes, value: bytes) -> None:
+    """A rewrite may put one there; without one it is an error of the router's. A long body has it too."""
+    request = read(head(), body)
+    assert (request.model, request.model_value) == ("", value)
+    long = body.replace(b"[1]", b'[{"content":"' + b"A" * 20_000 + b'"}]')
+    assert read(head(), long).model_value == value
+
+
+@pytest.mark.parametrize(
     ("path", "missing"),
     [
         ("/v1/completions", "prompt"),
@@ -120,6 +135,13 @@ def test_every_api_names_the_field_it_misses(path: str, missing: str) -> None:
         read(head(path), b'{"model":"m"}')
 
 
+def test_of_a_body_that_is_not_shown_only_the_path_is_known() -> None:
+    """Which says how its answer is read; it lacks nothing, whatever the API needs."""
+    request = read(head("/v1/messages"), None)
+    assert ("messages", "", None, 0) == (request.api, request.model, request.model_value, request.body_bytes)
+    assert "" == read(head("/unknown"), None, Apis((PARSERS["openai-parser"],))).api
+
+
 @given(st.binary(max_size=200))
 def test_no_body_makes_the_reader_fall_over(body: bytes) -> None:
     """Law: any bytes are either a request or the client's fault."""
@@ -130,11 +152,54 @@ def test_no_body_makes_the_reader_fall_over(body: bytes) -> None:
     assert request.model
 
 
+JSON_APIS = sorted(
+    {api.suffix for parser in PARSERS.values() for api in parser.apis if api.json} | {"v2/models/*/infer"}
+)
+FIELDS = (
+    "model", "messages", "prompt", "input", "items", "tools", "query", "documents", "text_1", "text_2", "inputs", "text",
+    "input_ids", "token_ids", "features", "mm_hashes", "mm_placeholders", "image", "offset", "length", "text_input", "name",
+    "datatype", "data", "instances", "parameters", "sampling_params", "max_tokens", "size", "n", "conversation", "id",
+    "lora_path", "extra_key", "session_params", "content", "type", "image_url", "url", "source", "media_type", "system",
+)  # fmt: skip
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 1 << 70)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["BYTES", "A" * 20_000, "data:image/png;base64," + "A" * 20_000]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize("suffix", JSON_APIS)
+@given(
+    body=st.binary(max_size=100)
+    | st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=8).map(
+        lambda found: json.dumps(found).encode()
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_no_body_makes_any_reader_fall_over(suffix: str, body: bytes) -> None:
+    """Law: for every API, any bytes are either a request that lies in them or the client's fault."""
+    try:
+        request = read(head("/" + suffix.replace("*", "x")), body)
+    except BadRequest as refused:
+        assert refused.message
+        return
+    assert request.api == suffix
+    assert request.prompt_bytes == len(text(request))
+    if request.model_value is not None:
+        start, name = (np.frombuffer(view, np.uint8).ctypes.data for view in (body, request.model_value))
+        assert body[name - start :].startswith(bytes(request.model_value))
+
+
 @pytest.mark.parametrize(
     ("path", "method", "body"),
     [
         ("/v1/models", "GET", b""),
-        ("/v1/audio/transcriptions", "POST", b"\x00\x01 not JSON"),
+        ("/v1/audio/other", "POST", b"\x00\x01 not JSON"),
         ("/v1/responses", "GET", b""),
         ("", "POST", b"{}"),
     ],
@@ -144,6 +209,14 @@ def test_requests_of_no_api_are_not_read(path: str, method: str, body: bytes) ->
     request = read(head(path, method, x_llm_d_inference_fairness_id="team"), body)
     assert (request.model, request.prompt, request.prompt_bytes) == ("", (), 0)
     assert (request.fairness_id, request.body_bytes) == ("team", len(body))
+
+
+def test_what_nobody_reads_is_refused_where_nobody_takes_the_rest() -> None:
+    """Without a passthrough among the parsers; a request without a body still goes."""
+    apis = Apis([PARSERS["openai-parser"]])
+    with pytest.raises(BadRequest, match="no parser for /v1/messages"):
+        read(head("/v1/messages?beta=true"), b"{}", apis)
+    assert read(head("/v1/models", "GET"), b"", apis).model == ""
 
 
 def test_a_post_without_a_body_is_refused() -> None:

@@ -17,7 +17,9 @@ class Fields(msgspec.Struct):
     messages: msgspec.Raw = msgspec.Raw()
     system: msgspec.Raw = msgspec.Raw()
     tools: msgspec.Raw = msgspec.Raw()
+    max_tokens: int | None = None
     cache_salt: str | None = None
+    priority: int | None = None
 
 
 _decode = msgspec.json.Decoder(Fields).decode
@@ -33,7 +35,25 @@ def _messages(_head: Head, body: Body) -> Found:
         stream=bool(fields.stream),
         prompt=open_ended(fields.tools, fields.system, fields.messages),
         cache_salt=fields.cache_salt or "",
+        max_output_tokens=fields.max_tokens,
+        has_tools=len(fields.tools) > len("null"),
+        priority=fields.priority,
+        contents=(fields.messages,),
     )
 
 
-ANTHROPIC = Parser("anthropic-parser", (Api("messages", _messages, "anthropic"),))
+def _count(_head: Head, body: Body) -> Found:
+    """Counting is not running: it is no work, and leaves nothing in a cache."""
+    fields = decoded(_decode, body, "messages/count_tokens")
+    model = model_name(fields.model)
+    need(fields.messages, "messages", "messages/count_tokens")
+    return Found(model=model, model_value=memoryview(fields.model), max_output_tokens=0)
+
+
+ANTHROPIC = Parser(
+    "anthropic-parser",
+    (
+        Api("messages", _messages, "anthropic", json=True),
+        Api("messages/count_tokens", _count, "anthropic", json=True),
+    ),
+)

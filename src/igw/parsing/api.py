@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from igw.parsing.answers import AnswerReader, JsonAnswer
 from igw.request import Generation, Head, Media
 
 
@@ -18,7 +19,12 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str = ""
     model_value: memoryview | None = None
-    """The value of `model` as it stands in the body, a slice of it; None where it cannot be replaced."""
+    """The value of `model` as it stands in the body, a slice of it; None where it cannot be replaced.
+
+    Empty: a JSON body lacks the field, and its API needs it.
+    """
+    model_quoted: bool = True
+    """Whether what replaces it must be a JSON string; False: the bare name, in a form."""
     stream: bool = False
     prompt: Sequence[memoryview] = ()
     """Slices of the body, in the order in which the engine renders them; see `Request.prompt`."""
@@ -31,6 +37,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     has_tools: bool = False
     priority: int | None = None
     """A field of the body that the engine orders by (vLLM `priority`); not the objective's."""
+    contents: Sequence[msgspec.Raw] = ()
+    """Lists of messages or of content in which media may stand: they are looked for, and given their place in the prompt, by `parsing.media`."""
 
 
 Body: TypeAlias = bytes | bytearray
@@ -45,9 +53,13 @@ class Api(msgspec.Struct, frozen=True):
     """One inference API."""
 
     suffix: str
-    """Last path segments; matched on segment borders, so `/x/mycompletions` is not `completions`."""
+    """Last path segments; matched on segment borders, so `/x/mycompletions` is not `completions`. `*` is one segment, or one up to a colon."""
     read: Read
     errors: Shape = "openai"
+    json: bool = False
+    """Whether bodies are JSON: then limits on depth and keys apply, and long strings are put aside before it is read."""
+    answer: Callable[[], AnswerReader] = JsonAnswer
+    """Makes what reads the token counts of one answer."""
 
 
 class Parser(msgspec.Struct, frozen=True):
