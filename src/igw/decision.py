@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
+import numpy as np
 
 from igw.endpoint import Endpoint
 from igw.facts import Column
@@ -20,6 +22,8 @@ class Delivery(msgspec.Struct, frozen=True):
     """Set on the answer. Only where the gateway shows us answers (full mode): a lean one does not."""
     tell_served: str = ""
     """Name of a header of the answer that is to say who served it, as the gateway told us; empty: none."""
+    metadata: Mapping[str, Mapping[str, Any]] = {}
+    """Dynamic metadata for the proxy, by namespace and key. What the picker itself says in `envoy.lb` stays."""
     address: str = ""
     """`ip:port` to send to in the picked endpoint's place, which is a rank behind that port. Retries are then not named."""
 
@@ -42,10 +46,12 @@ class Decision(msgspec.Struct, frozen=True):
     costs: Mapping[str, Column] = {}
     """What the cost of each candidate was made of, in seconds, by term; empty where no plugin asked for it."""
     expected_ttft_seconds: float = 0.0
-    """From dispatch to the first token, by what was known at the pick; 0 where no plugin asked for costs."""
+    """From dispatch to the first token, by what was known at the pick; 0 where no plugin asked for costs, and for output other than text."""
     delivery: Delivery = Delivery()
     decided_at: float = 0.0
     """Seconds on the picker's monotonic clock."""
+    waited_seconds: float = 0.0
+    """From the request until its pick began, in a queue mostly: no model server is to blame for it."""
 
     @property
     def endpoint(self) -> Endpoint:
@@ -61,6 +67,17 @@ class Decision(msgspec.Struct, frozen=True):
     def destination(self) -> str:
         """Value of `x-gateway-destination-endpoint`: `ip:port[,ip:port...]` (protocol 004)."""
         return self.delivery.address or ",".join([endpoint.hostport for endpoint in self.endpoints])
+
+    def totals(self) -> Mapping[str, float]:
+        """Return the sum of the scores of every candidate that was scored, by `ip:port`."""
+        if not self.scores:
+            return {}
+        sums = np.sum(list(self.scores.values()), axis=0).tolist()
+        return {
+            endpoint.hostport: total
+            for endpoint, total in zip(self.candidates, sums, strict=True)
+            if np.isfinite(total)
+        }
 
     def server(self, served_by: str) -> str:
         """Return `ip:port` of the endpoint that served, by the address the gateway named; the picked one if it named none."""

@@ -32,6 +32,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     labels: Mapping[str, str]
     hostport: str
     """`ip:port`, the identity of an endpoint on the wire and in every table of ours."""
+    http_port: int | None = None
+    """Where `/metrics` and `/health` are, where `port` is for gRPC alone; None: at `port`."""
 
     @classmethod
     def at(
@@ -41,10 +43,11 @@ class Endpoint(msgspec.Struct, frozen=True):
         name: str = "",
         namespace: str = "default",
         labels: Mapping[str, str] | None = None,
+        http_port: int | None = None,
     ) -> Endpoint:
         """Return the endpoint at *address* and *port*; its name defaults to `ip:port`."""
         where = hostport(address, port)
-        return cls(name or where, namespace, address, port, labels or {}, where)
+        return cls(name or where, namespace, address, port, labels or {}, where, http_port)
 
 
 class Pool(msgspec.Struct, frozen=True):

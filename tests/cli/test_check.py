@@ -137,3 +137,32 @@ def test_an_output_that_cannot_be_written_is_an_error(sound: Path, tmp_path: Pat
     status, _, errors = run("-f", sound, "-o", tmp_path / "nowhere" / "x.yaml")
     assert status == 1
     assert "cannot be written: No such file or directory" in errors
+
+
+def test_rewrites_are_warned_of_with_and_without_a_configuration(sound: Path, tmp_path: Path) -> None:
+    """They decide whatever picks."""
+    models = tmp_path / "models.yaml"
+    models.write_text(
+        "apiVersion: inference.networking.k8s.io/v1\nkind: InferencePool\nmetadata: {name: p}\n"
+        "spec: {selector: {matchLabels: {a: b}}, targetPorts: [{number: 8000}]}\n---\n"
+        "apiVersion: llm-d.ai/v1alpha2\nkind: InferenceModelRewrite\nmetadata: {name: r}\n"
+        "spec: {poolRef: {name: p}, rules: [{targets: [{modelRewrite: t}]}]}\n"
+    )
+    for files in (("-f", models), ("-f", models, "-f", sound)):
+        status, _, warnings = run(*files)
+        assert status == 0
+        assert f"IGW021 {models} document 2 (InferenceModelRewrite default/r) $.spec.rules[0]" in warnings
+        assert run(*files, "--strict")[0] == 1
+
+
+def test_engines_by_configuration_are_checked(sound: Path) -> None:
+    """Before the picker is started with them; the place is that of the field."""
+    extractor = "{type: core-metrics-extractor, parameters: {engineConfigs: [{name: e, kvUsageSpec: 'kv{'}]}}"
+    wired = "dataLayer: {sources: [{pluginRef: metrics-data-source, extractors: [{pluginRef: core-metrics-extractor}]}]}\n"
+    text = SOUND.replace("}]\nsched", f"}}, {{type: metrics-data-source}}, {extractor}]\nsched") + wired
+    sound.write_text(text)
+    code, _, said = run("-f", sound)
+    assert code == 1
+    assert "engineConfigs[0].kvUsageSpec: `kv{` is no metric (write name or name{label=value})" in said
+    sound.write_text(text.replace("kv{", "kv"))
+    assert run("-f", sound)[0] == 0

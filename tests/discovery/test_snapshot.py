@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 from igw.config.gateway_api import ObjectMeta
 from igw.config.inference import InferencePool, ListedEndpoint, PoolSpec, PortNumber, Selector
 from igw.config.manifests import Manifests, load
-from igw.discovery.snapshot import pools
+from igw.discovery.snapshot import pools, terms
+from igw.errors import ConfigError
 
 
 def _pool(
@@ -90,3 +93,57 @@ def test_upstreams_own_endpoints_file_is_read(tmp_path: Path) -> None:
     ]
     (tmp_path / "endpoints.yaml").write_text(yaml.safe_dump({"endpoints": entries}))
     assert load([tmp_path]).endpoints[0].port == 8200
+
+
+def _h2c(port: str) -> Manifests:
+    pool = _pool("p", {"a": "1"})
+    pool = msgspec.structs.replace(
+        pool, spec=msgspec.structs.replace(pool.spec, app_protocol="kubernetes.io/h2c")
+    )
+    listed = _listed("s", {"a": "1", "igw.dev/grpc-port": port})
+    return Manifests(
+        pools=(pool, _pool("http", {"a": "1"})), endpoints=(listed, _listed("t", {"a": "1"}, 9000))
+    )
+
+
+def test_a_pool_of_grpc_takes_the_port_for_it() -> None:
+    """Metrics and health stay where they are; a pool of another protocol does not care."""
+    found = pools(_h2c("50051"))
+    assert [("10.0.0.1:50051", 8000), ("10.0.0.1:9000", None)] == [
+        (endpoint.hostport, endpoint.http_port) for endpoint in found["default/p"].endpoints
+    ]
+    assert ["10.0.0.1:8000", "10.0.0.1:9000"] == [
+        endpoint.hostport for endpoint in found["default/http"].endpoints
+    ]
+
+
+@pytest.mark.parametrize("port", ["", "http", "0", "65536"])
+def test_a_port_that_is_none_is_refused(port: str) -> None:
+    """With the place where it was written."""
+    with pytest.raises(ConfigError, match=r"somewhere: labels.igw.dev/grpc-port: .* is not a port"):
+        pools(_h2c(port))
+
+
+def objective(tmp_path: Path, **annotations: str) -> Manifests:
+    """Return manifests with one objective."""
+    path = tmp_path / "objective.yaml"
+    written = {f"igw.dev/{key.replace('_', '-')}": value for key, value in annotations.items()}
+    path.write_text(
+        "apiVersion: llm-d.ai/v1alpha2\nkind: InferenceObjective\n"
+        f"metadata: {{name: gold, annotations: {msgspec.json.encode(written).decode()}}}\n"
+        "spec: {priority: 1, poolRef: {name: p}}\n"
+        "---\napiVersion: inference.networking.k8s.io/v1\nkind: InferencePool\nmetadata: {name: p}\n"
+        "spec: {selector: {matchLabels: {app: p}}, targetPorts: [{number: 8000}],"
+        " endpointPickerRef: {name: epp, port: {number: 9002}}}\n"
+    )
+    return load([path])
+
+
+def test_an_objective_may_say_how_its_requests_wait(tmp_path: Path) -> None:
+    """Weight and time to live, both by annotation."""
+    assert terms(objective(tmp_path)) == {"default/p": {"gold": (1.0, None)}}
+    said = terms(objective(tmp_path, weight="2.5", queue_ttl="1m30s"))
+    assert said == {"default/p": {"gold": (2.5, 90.0)}}
+    for wrong in ({"weight": "0"}, {"weight": "much"}, {"queue_ttl": "soon"}):
+        with pytest.raises(ConfigError, match=r"annotations\[igw\.dev/"):
+            terms(objective(tmp_path, **wrong))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import json
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import grpc
+import msgspec
 import pytest
 from envoy.config.core.v3 import base_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
@@ -18,7 +20,8 @@ from google.protobuf import struct_pb2
 from igw.columns import Columns
 from igw.decision import Decision, Delivery
 from igw.endpoint import Endpoint, Pool
-from igw.errors import NoEndpoints
+from igw.errors import BadRequest, NoEndpoints, Rejected, TooLarge
+from igw.extproc.events import PIECE_BYTES
 from igw.extproc.server import SERVICE, Exchange, ExtProc, ServerSettings
 from igw.outcomes.ledger import Ledger
 from igw.outcomes.outcome import End, Outcome
@@ -238,6 +241,45 @@ async def test_an_error_is_an_openai_error_object_with_a_reason() -> None:
             "retry-after": b"1"} == found  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("path", "fault", "kind"),
+    [
+        ("/v1/messages", NoEndpoints("nobody"), "overloaded_error"),
+        ("/v1/messages/count_tokens?beta=true", BadRequest("no"), "invalid_request_error"),
+        ("/x/publishers/anthropic/models/claude:rawPredict", TooLarge("no"), "request_too_large"),
+    ],
+)
+async def test_anthropics_clients_get_anthropics_errors(path: str, fault: Rejected, kind: str) -> None:
+    """By the path."""
+    harness = Harness()
+    harness.fault = fault
+    async with harness.serving():
+        (reply,) = await harness.exchange([request_headers(**{":path": path}), request_body(CHAT)])
+    assert json.loads(reply.immediate_response.body) == {
+        "type": "error", "error": {"type": kind, "message": fault.message}, "request_id": None,
+    }  # fmt: skip
+
+
+async def test_an_image_that_comes_in_pieces_is_the_one_that_comes_whole() -> None:
+    """And what goes on is the body, byte for byte."""
+    url = "data:image/png;base64," + base64.b64encode(bytes(range(256)) * 1000).decode()
+    content = [{"type": "image_url", "image_url": {"url": url}}]
+    body = json.dumps({"model": "llama", "messages": [{"role": "user", "content": content}]}).encode()
+    pieces = [body[at : at + 50_000] for at in range(0, len(body), 50_000)]
+    async with Harness().serving() as harness:
+        replies = await harness.exchange(
+            [request_headers(), *[request_body(piece, piece is pieces[-1]) for piece in pieces]]
+        )
+        await harness.exchange([request_headers(body_mode=2), request_body(body)])
+    streamed, whole = harness.requests
+    assert len(streamed.media) == 1
+    assert streamed.media == whole.media
+    assert b"".join(streamed.prompt) == b"".join(whole.prompt)
+    assert body == b"".join(
+        reply.request_body.response.body_mutation.streamed_response.body for reply in replies[1:]
+    )
+
+
 async def test_a_body_that_is_no_json_is_a_400() -> None:
     """Whatever the body mode."""
     async with Harness().serving() as harness:
@@ -290,3 +332,160 @@ async def test_a_declared_length_over_the_limit_is_refused_before_the_body() -> 
     async with Harness().serving(ServerSettings(max_body_bytes=10)) as harness:
         (reply,) = await harness.exchange([request_headers(content_length="11")])
     assert 413 == reply.immediate_response.status.code
+
+
+class Renaming(Harness):
+    """A picker whose pool has another name for the model."""
+
+    async def route(self, request: Request) -> Decision:
+        return await super().route(
+            msgspec.structs.replace(request, target_model="the-target", model_value=None)
+        )
+
+
+NEW = CHAT.replace(b'"llama"', b'"the-target"')
+
+
+@pytest.mark.parametrize("mode", ["duplex", "buffered"])
+async def test_a_rewritten_requests_answer_gets_the_clients_name_back(mode: str) -> None:
+    """In pieces or in place of the whole; a length that no longer holds is removed."""
+    buffered = mode == "buffered"
+    headers = response_headers()
+    headers.response_headers.headers.headers.add(key="content-length", raw_value=b"45")
+    asked = request_headers(body_mode=2 if buffered else 4)
+    asked.protocol_config.response_body_mode = asked.protocol_config.request_body_mode
+    answer = b'{"model":"the-target","choices":["the-target"]}'
+    pieces = [(answer, True)] if buffered else [(answer[:14], False), (answer[14:], True)]
+    async with Renaming().serving() as harness:
+        replies = await harness.exchange(
+            [asked, request_body(CHAT), headers, *(response_body(data, end) for data, end in pieces)]
+        )
+    set_headers, *changed = replies[2:]
+    assert ["content-length"] == list(set_headers.response_headers.response.header_mutation.remove_headers)
+    mutations = [reply.response_body.response.body_mutation for reply in changed]
+    bodies = [each.body if buffered else each.streamed_response.body for each in mutations]
+    assert b'{"model":"llama","choices":["the-target"]}' == b"".join(bodies)
+
+
+def lengths(part: Any) -> dict[str, bytes]:
+    """Return the headers that a reply sets, but for the pick."""
+    return {
+        option.header.key: option.header.raw_value for option in part.response.header_mutation.set_headers[1:]
+    }
+
+
+async def test_a_streamed_body_goes_on_under_the_targets_name_with_its_length() -> None:
+    """However it came in pieces; its trailers stay (upstream's H14)."""
+    async with Renaming().serving() as harness:
+        headers = request_headers(content_length=str(len(CHAT)))
+        first, second = await harness.exchange(
+            [headers, request_body(CHAT[:14], False), request_body(CHAT[14:])]
+        )
+        assert lengths(first.request_headers) == {"content-length": str(len(NEW)).encode()}
+        assert (NEW, True) == (
+            second.request_body.response.body_mutation.streamed_response.body,
+            second.request_body.response.body_mutation.streamed_response.end_of_stream,
+        )
+        trailers = pb.ProcessingRequest(request_trailers=pb.HttpTrailers())
+        first, second, third = await harness.exchange(
+            [request_headers(), request_body(CHAT, False), trailers]
+        )
+        assert lengths(first.request_headers) == {}
+        assert NEW == second.request_body.response.body_mutation.streamed_response.body
+        assert not second.request_body.response.body_mutation.streamed_response.end_of_stream
+        assert "request_trailers" == third.WhichOneof("response")
+
+
+async def test_a_buffered_body_is_replaced_in_the_reply_that_carries_the_pick() -> None:
+    """The proxy kept the old one; only the new one is sent."""
+    async with Renaming().serving() as harness:
+        headers = request_headers(body_mode=2, content_length=str(len(CHAT)))
+        _, second = await harness.exchange([headers, request_body(CHAT)], lean=True)
+    assert NEW == second.request_body.response.body_mutation.body
+    assert lengths(second.request_body) == {"content-length": str(len(NEW)).encode()}
+
+
+async def test_a_body_that_stays_with_the_proxy_is_not_replaced_where_the_name_is_the_same() -> None:
+    """Nothing is sent back that did not change."""
+    async with Harness().serving() as harness:
+        _, second = await harness.exchange([request_headers(body_mode=2), request_body(CHAT)], lean=True)
+    assert not second.request_body.response.HasField("body_mutation")
+
+
+async def test_an_answer_that_is_shown_and_reported_is_settled_by_the_report() -> None:
+    """Our own proxy knows who served it after how many tries; the picker still writes the client's name back."""
+    answer = b'{"model":"the-target"}'
+    async with Renaming().serving() as harness:
+        said = [
+            request_headers(body_mode=2),
+            request_body(CHAT),
+            response_headers(),
+            response_body(answer, True),
+        ]
+        said[0].protocol_config.response_body_mode = 4
+        replies = await harness.exchange(said, lean=True)
+        assert 1 == harness.ledger.statistics().open
+    pieces = [
+        reply.response_body.response.body_mutation.streamed_response.body
+        for reply in replies if reply.WhichOneof("response") == "response_body"
+    ]  # fmt: skip
+    assert b'{"model":"llama"}' == b"".join(pieces)
+    assert not harness.outcomes
+
+
+@pytest.mark.parametrize(("end", "open_after"), [(True, 1), (False, 0)])
+async def test_a_proxy_that_resets_a_shown_answer_reports_it_only_if_it_was_through(
+    end: bool, open_after: int
+) -> None:
+    """In the middle of an answer it is the client that left: that is the end."""
+    harness = Renaming()
+    async with harness.serving() as _:
+        stream = LeavesAtTheEnd(
+            [request_headers(body_mode=2), request_body(CHAT), response_headers(), response_body(b"{}", end)]
+        )
+        with pytest.raises(asyncio.CancelledError):
+            await Exchange(harness.service, "default/llama", lean=True).run(stream)
+        assert open_after == harness.ledger.statistics().open
+
+
+@pytest.mark.parametrize("reported", [True, False])
+async def test_a_proxy_that_is_gone_right_after_its_pick_is_given_time_to_report(reported: bool) -> None:
+    """A fast answer was there before our end of the exchange; or the client left and nobody will tell."""
+
+    class Gone(LeavesAtTheEnd):
+        async def read(self) -> Any:
+            if self.ended():
+                raise asyncio.CancelledError
+            return await super().read()
+
+    async with Harness().serving(ServerSettings(report_seconds=0.0)) as harness:
+        exchange = Exchange(harness.service, "default/llama", lean=True)
+        with pytest.raises(asyncio.CancelledError):
+            await exchange.run(Gone([request_headers(body_mode=2), request_body(CHAT)]))
+        assert not harness.outcomes
+        if reported:
+            harness.ledger.close(1, Outcome(End.COMPLETE, 200))
+        await asyncio.sleep(0.01)
+    assert [End.COMPLETE if reported else End.ABORTED] == [outcome.end for _, outcome in harness.outcomes]
+
+
+@pytest.mark.parametrize(("at", "open_after"), [(-1, 1), (-2, 0)])
+async def test_a_proxy_that_has_all_of_a_streamed_body_may_be_gone_at_once(at: int, open_after: int) -> None:
+    """The access log will tell: it had the pick before the body. One that is gone before that had its client leave."""
+
+    class Leaves(LeavesAtTheEnd):
+        async def write(self, reply: pb.ProcessingResponse) -> None:
+            replies.append(reply)
+            if len(replies) == count + at + 1:
+                raise asyncio.CancelledError
+
+    body = CHAT + b" " * 200_000
+    replies: list[pb.ProcessingResponse] = []
+    count = 1 + -(-len(body) // PIECE_BYTES)
+    harness = Harness()
+    async with harness.serving() as _:
+        with pytest.raises(asyncio.CancelledError):
+            await Exchange(harness.service, "default/llama", lean=True).run(
+                Leaves([request_headers(), request_body(body)])
+            )
+        assert open_after == harness.ledger.statistics().open

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from igw.decision import Decision, Delivery
 from igw.endpoint import Endpoint
 from igw.errors import NoEndpoints
-from igw.extproc.session import (
+from igw.extproc.events import (
     PIECE_BYTES,
     Acknowledge,
     Answered,
@@ -25,6 +25,7 @@ from igw.extproc.session import (
     PassBody,
     ProtocolError,
     Refuse,
+    ReplaceBody,
     RequestBody,
     RequestHeaders,
     RequestTrailers,
@@ -32,10 +33,10 @@ from igw.extproc.session import (
     ResponseHeaders,
     ResponseTrailers,
     SendPick,
-    Session,
     SetAnswerHeaders,
-    State,
 )
+from igw.extproc.session import Session, State
+from igw.parsing.usage import NOTHING, Usage
 from igw.request import Head, Request
 
 DUPLEX = Modes()
@@ -92,6 +93,15 @@ def test_a_buffered_body_before_trailers_is_whole_although_it_does_not_end_the_s
     assert (Acknowledge("request_trailers"),) == session.receive(RequestTrailers())
 
 
+@pytest.mark.parametrize(("end", "body"), [(True, b"all"), (False, None)])
+def test_a_part_of_a_body_is_not_read(end: bool, body: bytes | None) -> None:
+    """A proxy that keeps as much as it can says with the end that it is all."""
+    session = Session(1000)
+    session.receive(headers(Modes(BodyMode.BUFFERED_PARTIAL, BodyMode.NONE)))
+    assert (Decide(HEAD, body),) == session.receive(RequestBody(b"all", end=end))
+    assert (pick("request_body"),) == session.decided(DECISION)
+
+
 @pytest.mark.parametrize("modes", [DUPLEX, BUFFERED, STREAMED])
 def test_a_request_without_a_body_takes_the_same_path(modes: Modes) -> None:
     """GET /v1/models is decided like any other request, with an empty body."""
@@ -136,7 +146,7 @@ def test_an_empty_streamed_body_goes_back_as_one_empty_piece() -> None:
 def test_a_proxy_that_streams_without_waiting_is_answered_at_the_headers() -> None:
     """In STREAMED mode the headers would be held until the reply, so the pick is made without the body."""
     session = Session(1000)
-    assert (Decide(HEAD, b""),) == session.receive(headers(STREAMED))
+    assert (Decide(HEAD, None),) == session.receive(headers(STREAMED))
     assert (pick("request_headers"),) == session.decided(DECISION)
     assert (Acknowledge("request_body"),) == session.receive(RequestBody(b"late", end=True))
 
@@ -176,7 +186,7 @@ def test_a_refusal_ends_the_exchange() -> None:
     session = Session(1000)
     session.receive(headers(end=True))
     refusal = NoEndpoints("none")
-    assert (Refuse(refusal),) == session.rejected(refusal)
+    assert (Refuse(refusal, path="/v1/chat/completions"),) == session.rejected(refusal)
     assert State.DONE is session.state
     with pytest.raises(ProtocolError, match="ResponseHeaders in state DONE"):
         session.receive(ResponseHeaders(200, end=True))
@@ -215,7 +225,7 @@ def routed(modes: Modes = DUPLEX) -> Session:
 
 
 def test_an_answer_passes_piece_by_piece_and_its_end_is_told() -> None:
-    """No piece is held back; the first one is noted; the tail comes with the end."""
+    """No piece is held back; the first one is noted; what it said of its tokens comes with the end."""
     session = routed()
     assert [Answered(200, "10.0.0.2:8000"), Acknowledge("response_headers")] == session.receive(
         ResponseHeaders(200, end=False, served_by="10.0.0.2:8000")
@@ -224,7 +234,7 @@ def test_an_answer_passes_piece_by_piece_and_its_end_is_told() -> None:
         ResponseBody(b"a", end=False)
     )
     assert [PassBody("response_body", b"b", end=False)] == session.receive(ResponseBody(b"b", end=False))
-    assert [Ended(b"ab", 2), PassBody("response_body", b"", end=True)] == session.receive(
+    assert [Ended(NOTHING, 2), PassBody("response_body", b"", end=True)] == session.receive(
         ResponseBody(b"", end=True)
     )
 
@@ -263,7 +273,7 @@ def test_a_rank_behind_another_port_is_sent_there_without_retries() -> None:
 
 def test_an_answer_without_a_body_ends_with_its_headers() -> None:
     """204, 304 and answers to HEAD (upstream's W6)."""
-    assert [Answered(204), Ended(b"", 0), Acknowledge("response_headers")] == routed().receive(
+    assert [Answered(204), Ended(NOTHING, 0), Acknowledge("response_headers")] == routed().receive(
         ResponseHeaders(204, end=True)
     )
 
@@ -273,7 +283,7 @@ def test_an_answer_with_trailers_ends_with_them_once() -> None:
     session = routed()
     session.receive(ResponseHeaders(200, end=False))
     session.receive(ResponseBody(b"x", end=False))
-    assert [Ended(b"x", 1), Acknowledge("response_trailers")] == session.receive(ResponseTrailers())
+    assert [Ended(NOTHING, 1), Acknowledge("response_trailers")] == session.receive(ResponseTrailers())
     assert [Acknowledge("response_trailers")] == session.receive(ResponseTrailers())
 
 
@@ -281,7 +291,7 @@ def test_a_buffered_answer_is_acknowledged_not_sent_back() -> None:
     """Only full duplex asks for the pieces back."""
     session = routed(Modes(BodyMode.BUFFERED, BodyMode.BUFFERED))
     session.receive(ResponseHeaders(200, end=False))
-    assert [FirstByte(), Ended(b"x", 1), Acknowledge("response_body")] == session.receive(
+    assert [FirstByte(), Ended(NOTHING, 1), Acknowledge("response_body")] == session.receive(
         ResponseBody(b"x", end=True)
     )
 
@@ -293,15 +303,98 @@ def test_an_exchange_may_begin_with_the_answer() -> None:
     assert State.ANSWERING is session.state
 
 
-def test_only_the_tail_of_a_long_answer_is_kept() -> None:
-    """Memory per answer is bounded, however long it is."""
+USAGE = b'{"usage":{"prompt_tokens":10,"completion_tokens":2}}'
+JSON = {"content-type": "application/json", "content-length": str(len(USAGE))}
+
+
+@pytest.mark.parametrize(
+    ("headers", "usage"),
+    [
+        ({}, Usage(10, 2)),
+        (JSON, Usage(10, 2)),
+        ({"content-type": "text/event-stream; charset=utf-8"}, Usage(10, 2)),
+        ({"content-type": "text/plain"}, NOTHING),
+        ({"content-type": "audio/wav"}, NOTHING),
+        ({**JSON, "content-encoding": "gzip"}, NOTHING),
+    ],
+)
+def test_tokens_are_read_from_answers_in_which_they_can_be(headers: dict[str, str], usage: Usage) -> None:
+    """In plain text they would be what the model says, in compressed bytes chance."""
     session = routed()
-    session.receive(ResponseHeaders(200, end=False))
-    for _ in range(1000):
-        session.receive(ResponseBody(b"y" * 1000, end=False))
-    ended = session.receive(ResponseBody(b"z", end=True))[-2]
-    assert isinstance(ended, Ended)
-    assert (8192, b"z", 1_000_001) == (len(ended.tail), ended.tail[-1:], ended.response_bytes)
+    session.receive(ResponseHeaders(200, end=False, headers=headers))
+    assert Ended(usage, len(USAGE)) == session.receive(ResponseBody(USAGE, end=True))[1]
+
+
+def rewritten(modes: Modes = DUPLEX, model: str = "chat") -> Session:
+    """Return a session whose request went on for the model `chat-v2`."""
+    request = Request(HEAD, model=model, api="chat/completions", target_model="chat-v2")
+    session = Session(1000)
+    session.receive(headers(modes, end=True))
+    session.decided(msgspec.structs.replace(DECISION, request=request))
+    return session
+
+
+ANSWER, SHOWN = b'{"model":"chat-v2","choices":[]}', b'{"model":"chat","choices":[]}'
+
+
+def answered(session: Session, pieces: list[bytes], headers: dict[str, str]) -> tuple[list[object], bytes]:
+    """Return the effects of an answer's headers, and the body that leaves."""
+    begun = list(session.receive(ResponseHeaders(200, end=False, headers=headers)))
+    effects: list[object] = []
+    for piece in pieces:
+        effects += session.receive(ResponseBody(piece, end=False))
+    effects += session.receive(ResponseTrailers())
+    return begun, b"".join(bytes(effect.data) for effect in effects if isinstance(effect, PassBody))
+
+
+def test_a_rewritten_requests_answer_says_the_clients_name() -> None:
+    """Its length changes, so the header that names it goes; usage and size are of what came."""
+    begun, body = answered(rewritten(), [ANSWER[:12], ANSWER[12:]], JSON)
+    assert SetAnswerHeaders({}, ("content-length",)) == begun[-1]
+    assert body == SHOWN
+    begun, body = answered(rewritten(), [ANSWER], {"content-type": "application/json"})
+    assert Acknowledge("response_headers") == begun[-1]
+    assert body == SHOWN
+
+
+def test_what_is_held_back_of_a_name_leaves_with_the_trailers() -> None:
+    """An answer that stops in the middle arrives as far as it came."""
+    session = rewritten()
+    session.receive(ResponseHeaders(200, end=False, headers=JSON))
+    assert (
+        PassBody("response_body", b'{"model":', end=False)
+        == session.receive(ResponseBody(ANSWER[:15], end=False))[-1]
+    )
+    assert [] == session.receive(ResponseBody(b"-", end=False))
+    assert PassBody("response_body", ANSWER[9:15] + b"-", end=False) == session.receive(ResponseTrailers())[1]
+
+
+@pytest.mark.parametrize(
+    ("session", "headers"),
+    [
+        (routed(), JSON),
+        (rewritten(model=""), JSON),
+        (rewritten(model="chat-v2"), JSON),
+        (rewritten(), {**JSON, "content-encoding": "br"}),
+        (rewritten(), {"content-type": "application/grpc"}),
+        (rewritten(), {"content-type": "text/plain"}),
+    ],
+)
+def test_other_answers_pass_as_they_are(session: Session, headers: dict[str, str]) -> None:
+    """Without a rewrite, without a name to write back, compressed, or not JSON."""
+    begun, body = answered(session, [ANSWER], headers)
+    assert Acknowledge("response_headers") == begun[-1]
+    assert body == ANSWER
+
+
+def test_a_buffered_answer_is_replaced_and_a_streamed_one_left_alone() -> None:
+    """Nothing can be held back of a piece that has to be replied to at once."""
+    session = rewritten(Modes(BodyMode.BUFFERED, BodyMode.BUFFERED))
+    session.receive(ResponseHeaders(200, end=False, headers=JSON))
+    assert ReplaceBody(SHOWN) == session.receive(ResponseBody(ANSWER, end=True))[-1]
+    session = rewritten(STREAMED)
+    session.receive(ResponseHeaders(200, end=False, headers=JSON))
+    assert Acknowledge("response_body") == session.receive(ResponseBody(ANSWER, end=True))[-1]
 
 
 EVENTS: tuple[Event, ...] = (
@@ -359,14 +452,17 @@ def test_how_a_body_is_cut_never_changes_what_is_decided_and_sent(
     assert (not trailers) == sent[-1].end
 
 
-@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=8))
+@given(
+    st.binary(max_size=300) | st.just(b"data: " + USAGE + b"\n\n"), st.lists(st.integers(0, 300), max_size=8)
+)
 def test_how_an_answer_is_cut_never_changes_what_is_told_of_it(body: bytes, at: list[int]) -> None:
-    """Tail and size of an answer do not depend on its pieces."""
+    """Neither its size nor its tokens depend on its pieces."""
     session = routed()
     session.receive(ResponseHeaders(200, end=False))
     effects: list[object] = []
     for piece in cut(body, at):
         effects += session.receive(ResponseBody(piece, end=False))
     effects += session.receive(ResponseBody(b"", end=True))
-    assert Ended(body, len(body)) == effects[-2]
+    usage = Usage(10, 2) if USAGE in body else NOTHING
+    assert Ended(usage, len(body)) == effects[-2]
     assert (1 if body else 0) == sum(isinstance(effect, FirstByte) for effect in effects)

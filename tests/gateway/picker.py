@@ -98,11 +98,16 @@ class Picker(external_processor_pb2_grpc.ExternalProcessorServicer):  # type: ig
                 ),
             )
         )
-        checks = health.aio.HealthServicer()
+        self.checks = checks = health.aio.HealthServicer()
         await checks.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(checks, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
+
+    async def says(self, *, serving: bool) -> None:
+        """Answer health checks like this from now on."""
+        states = health_pb2.HealthCheckResponse
+        await self.checks.set(SERVICE, states.SERVING if serving else states.NOT_SERVING)
 
     async def stop(self) -> None:
         """Close everything at once, as a killed process would."""

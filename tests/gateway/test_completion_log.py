@@ -23,6 +23,10 @@ RESPONSES = {
 }
 
 
+SGLANG = {"id": "1", "finish_reason": None, "prompt_tokens": 70, "cached_tokens": 64}
+TGI = {"finish_reason": "length", "generated_tokens": 7, "input_length": 70}
+
+
 def _sse(*events: Any) -> list[bytes]:
     return [
         f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n".encode() for event in events
@@ -47,11 +51,39 @@ STREAMS = {
     "anthropic stream": _sse(
         {
             "type": "message_start",
-            "message": {"usage": {"input_tokens": 70, "cache_read_input_tokens": 64, "output_tokens": 1}},
+            "message": {"usage": {"input_tokens": 6, "cache_read_input_tokens": 64, "output_tokens": 1}},
         },
         *[{"type": "content_block_delta", "delta": {"text": "a" * 3000}}] * 10,
         {"type": "message_delta", "usage": {"output_tokens": 7}},
         {"type": "message_stop"},
+    ),
+    "short anthropic stream": _sse(
+        {"type": "message_start", "message": {"usage": {"input_tokens": 6, "cache_read_input_tokens": 64}}},
+        {"type": "message_delta", "usage": {"output_tokens": 7}},
+    ),
+    "anthropic body": [
+        json.dumps(
+            {
+                "content": [
+                    {"type": "tool_use", "input": {"usage": {"cached_tokens": 9, "prompt_tokens": 9}}}
+                ],
+                "usage": {
+                    "input_tokens": 2,
+                    "cache_creation_input_tokens": 4,
+                    "cache_read_input_tokens": 64,
+                    "output_tokens": 7,
+                },
+            }
+        ).encode()
+    ],
+    "vllm generate": [
+        json.dumps({"usage": CHAT["usage"], "choices": [{"token_ids": [1] * 50_000}]}).encode()[
+            at : at + 9000
+        ]
+        for at in range(0, 150_000, 9000)
+    ],
+    "sglang stream": _sse(
+        *[{"text": "a", "meta_info": {**SGLANG, "completion_tokens": n}} for n in range(1, 8)], "[DONE]"
     ),
 }
 
@@ -75,6 +107,52 @@ async def test_the_log_has_decision_endpoint_and_usage(
     assert (log["decision"], log["request_id"], log["endpoint"]) == ("d-42", "mine", server.address)
     assert (log["status"], log["flags"], log["attempts"]) == ("200", "-", "1")
     assert 0 < int(log["upstream_first_byte_us"]) <= int(log["ttft_us"]) <= int(log["duration_us"])
+
+
+@pytest.mark.parametrize(
+    ("pieces", "known"),
+    [
+        pytest.param(
+            _sse({"token": {}, "details": None}, {"token": {}, "details": TGI}),
+            ("70", "7", "-"),
+            id="tgi stream",
+        ),
+        pytest.param(
+            [
+                b'{"deta',
+                *[
+                    json.dumps({"details": {**TGI, "tokens": [{"id": 1}] * 20_000}}).encode()[at : at + 8000]
+                    for at in range(6, 240_000, 8000)
+                ],
+            ],
+            ("70", "7", "-"),
+            id="long tgi body",
+        ),
+        pytest.param([b'{"results":[],"usage":{"total_tokens":70}}'], ("70", "-", "-"), id="rerank"),
+        pytest.param(
+            [json.dumps([{"meta_info": SGLANG}] * 2).encode()], ("-", "-", "-"), id="several prompts"
+        ),
+    ],
+)
+async def test_what_an_answer_does_not_count_is_not_known(
+    serve: Any,
+    picker: Any,
+    manifests: Any,
+    gateway: Any,
+    wire: Any,
+    pieces: list[bytes],
+    known: tuple[str, ...],
+) -> None:
+    """It is not zero, and not made up."""
+    server = await serve()
+    server.pieces = pieces
+    server.gate.set()
+    client = await gateway(manifests({"chat": [server.address]}))
+    picker.decide = lambda _asked: wire.Pick(server.address, decision="d-42")
+    async with client.session.post(client.url + "/v1", data=b"{}") as answer:
+        assert await answer.read() == b"".join(pieces)
+    log = await picker.log()
+    assert (log["prompt_tokens"], log["completion_tokens"], log["cached_tokens"]) == known
 
 
 async def test_a_client_that_hangs_up_is_told(

@@ -40,6 +40,18 @@ async def test_a_request_goes_where_the_picker_says(
     assert picker.asked[0].metadata["x-igw-mode"] == "lean"
 
 
+async def test_a_gateway_tells_when_envoy_has_found_its_picker_healthy(
+    serve: Any, picker: Any, manifests: Any, gateway: Any
+) -> None:
+    """Before that requests fail open, or get a 503: who starts both waits for it."""
+    server = await serve()
+    await picker.says(serving=False)
+    client = await gateway(manifests({"chat": [server.address]}))
+    assert not await client.runner.finds_picker(within_seconds=0.1)
+    await picker.says(serving=True)
+    assert await client.runner.finds_picker(within_seconds=10)
+
+
 async def test_a_request_without_a_body_is_picked_for_too(
     serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any
 ) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from google.protobuf import json_format
 
+from igw.config.gateway_api import ObjectMeta
+from igw.config.models import InferenceModelRewrite, PoolRef, RewriteSpec
 from igw.gateway.settings import GatewaySettings
 from igw.gateway.translate import translate
 from igw.gateway.xds import CLUSTER, ENDPOINTS, LISTENER, ROUTES, TYPES, resource
@@ -36,10 +39,36 @@ def test_a_failure_mode_is_an_edit_of_routes(manifests: Any) -> None:
     assert _changed(manifests({"chat": ONE}), manifests({"chat": ONE}, fail="FailClose")) == {ROUTES}
 
 
+def test_only_routes_to_a_pool_with_rewrites_show_answers_to_the_picker(manifests: Any, to_pool: Any) -> None:
+    """Adding one is an edit of routes; the other pool's answers stay in Envoy, and both are reported by access log."""
+    rules = [{"backendRefs": [to_pool("chat"), to_pool("next")]}]
+    base = manifests({"chat": ONE, "next": ONE}, rules)
+    rewrite = InferenceModelRewrite(
+        api_version="", kind="InferenceModelRewrite", metadata=ObjectMeta(name="r"),
+        spec=RewriteSpec(pool_ref=PoolRef(name="chat"), rules=()),
+    )  # fmt: skip
+    rewritten = msgspec.structs.replace(base, rewrites=(rewrite,))
+    assert _changed(base, rewritten) == {ROUTES}
+    (routes,) = translate(rewritten, GatewaySettings()).of(ROUTES).values()
+    modes: dict[str, set[str]] = {}
+    for route in json_format.MessageToDict(routes)["virtualHosts"][0]["routes"]:
+        for cluster in route["route"]["weightedClusters"]["clusters"]:
+            overrides = cluster["typedPerFilterConfig"]["igw.picker"]["overrides"]
+            mode = overrides["processingMode"].get("responseBodyMode", "NONE")
+            modes.setdefault(cluster["name"], set()).add(mode)
+            assert {"key": "x-igw-mode", "value": "lean"} in overrides["grpcInitialMetadata"]
+    assert modes == {"pool/default/chat": {"FULL_DUPLEX_STREAMED"}, "pool/default/next": {"NONE"}}
+
+
 def test_every_pool_has_a_cluster_and_its_endpoints(manifests: Any) -> None:
     """Also one without endpoints, so that its route answers 503 and not 500."""
     snapshot = translate(manifests({"chat": TWO, "empty": []}), GatewaySettings())
-    assert set(snapshot.of(CLUSTER)) == {"picker/127.0.0.1:9002", "pool/default/chat", "pool/default/empty"}
+    assert set(snapshot.of(CLUSTER)) == {
+        "picker/127.0.0.1:9002",
+        "picker-log/127.0.0.1:9002",
+        "pool/default/chat",
+        "pool/default/empty",
+    }
     assert set(snapshot.of(ENDPOINTS)) == {"pool/default/chat", "pool/default/empty"}
     assert set(snapshot.of(LISTENER)) == set(snapshot.of(ROUTES)) == {"default/web/http"}
 

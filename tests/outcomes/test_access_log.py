@@ -116,6 +116,14 @@ def test_a_refused_connection_is_told(flags: str, unreachable: bool) -> None:
     assert got.unreachable is unreachable
 
 
+@pytest.mark.parametrize(
+    ("grpc_status", "status"), [("0", 200), ("14", 503), ("3", 400), ("99", 500), ("-", 200), ("", 200)]
+)
+def test_what_a_grpc_call_says_of_itself_counts(grpc_status: str, status: int) -> None:
+    """Its HTTP status is 200 whatever became of it; other answers have no such thing."""
+    assert status == outcome(RECORD | {"grpc_status": grpc_status}).status
+
+
 def test_an_ipv6_endpoint_keeps_its_brackets() -> None:
     """The dash of a missing value is cut off, nothing else."""
     got = outcome(RECORD | {"endpoint": "[::1]:8000"})

@@ -201,3 +201,13 @@ def test_expected_first_tokens_are_compared_with_actual_ones() -> None:
     value = page.families.registry.get_sample_value
     assert value("igw_ttft_actual_to_expected_count") == 1
     assert value("igw_ttft_actual_to_expected_sum") == pytest.approx(1.5)
+
+
+def test_the_labels_tell_the_clients_name_from_the_targets() -> None:
+    """And the objective's priority."""
+    page = Page()
+    asked = msgspec.structs.replace(decision(model="front").request, target_model="adapter", priority=-1)
+    page.requests.decided(msgspec.structs.replace(decision(), request=asked))
+    labels = {"model_name": "front", "target_model_name": "adapter", "priority": "-1"}
+    assert page.value("request_total", **labels) == 1
+    assert page.value("request_total") is None

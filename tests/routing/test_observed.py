@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 from prometheus_client import generate_latest
 
@@ -14,7 +15,7 @@ from igw.outcomes.ledger import Ledger
 from igw.outcomes.observed import RequestMetrics
 from igw.outcomes.outcome import End, Outcome
 from igw.prefix.index import PrefixIndex
-from igw.request import Head, Request
+from igw.request import Generation, Head, Request
 from igw.routing.observed import State, observed
 from igw.routing.pools import Pools
 from igw.telemetry.families import Families
@@ -43,6 +44,27 @@ async def test_a_pick_is_timed_and_counted_with_its_endpoint() -> None:
     assert value("llm_d_epp_scheduler_attempts_total", {"status": "success", **labels}) == 1
     request = {"model_name": "m", "target_model_name": "m", "fairness_id": "default-flow", "priority": "0"}
     assert value("llm_d_epp_request_total", request) == 1
+
+
+@pytest.mark.parametrize(
+    ("by", "labels"), [(("ns/r", 2), ("ns/r", "2")), (None, ("", ""))], ids=["a rule", "a header"]
+)
+async def test_who_chose_another_model_is_counted(
+    by: tuple[str, int] | None, labels: tuple[str, str]
+) -> None:
+    """By object and rule; under the target's name where the pick is counted."""
+    families = Families()
+
+    async def route(request: Request) -> Decision:
+        return Decision(1, msgspec.structs.replace(request, target_model="t", rewritten_by=by), (A,))
+
+    await observed(route, families, RequestMetrics(families), lambda: 0.0)(REQUEST)
+    value = families.registry.get_sample_value
+    named = dict(zip(("model_rewrite_name", "rule"), labels, strict=True))
+    rewritten = {**named, "model_name": "m", "target_model": "t"}
+    assert value("llm_d_epp_model_rewrite_decisions_total", rewritten) == 1
+    picked = {"target_model_name": "t", "endpoint_name": "pod-1", "namespace": "serving", "port": "8000"}
+    assert value("llm_d_epp_scheduler_attempts_total", {"status": "success", **picked}) == 1
 
 
 async def test_a_rejected_request_is_counted_and_not_timed() -> None:
@@ -162,3 +184,19 @@ def test_what_is_learned_of_work_is_shown() -> None:
     assert serving.value("igw_backlog_seconds", name="p", endpoint=B.hostport) == 0
     assert (serving.value("igw_learned_factor", name="p", endpoint=A.hostport, phase="prefill") or 0) > 1
     assert serving.value("igw_learned_factor", name="p", endpoint=B.hostport, phase="decode") == 1
+
+
+def test_what_is_learned_of_pictures_and_sound_is_shown() -> None:
+    """By kind, beside what is known of text; what was promised is backlog."""
+    serving = Serving()
+    generating = serving.pools.promises_of(serving.columns).generating
+    slot = int(serving.columns.slots[0])
+    serving.pools.promises_of(serving.columns).follow(slot, A.hostport)
+    generating.send(1, slot, Generation("image", 10.0), 0.0)
+    generating.end(1, 5.0, 5.0)
+    generating.send(2, slot, Generation("image", 20.0), 5.0)
+    assert serving.value("igw_learned_seconds", name="p", of="image") == 0.5
+    assert serving.value("igw_learned_seconds", name="p", of="per_token") is None
+    assert serving.value("igw_backlog_seconds", name="p", endpoint=A.hostport) == pytest.approx(10.0)
+    assert serving.value("igw_learned_factor", name="p", endpoint=A.hostport, phase="generate") == 1
+    assert serving.value("igw_learned_factor", name="p", endpoint=A.hostport, phase="prefill") is None

@@ -70,7 +70,7 @@ def test_the_gateways_subset_is_kept_to(subset: list[str], left: list[Endpoint])
 def test_a_subset_that_leaves_nobody_is_an_error(subset: list[str]) -> None:
     """Never the whole pool instead: the gateway said whom."""
     with pytest.raises(
-        NoEndpoints, match="pool default/p has no endpoint that may serve this request"
+        NoEndpoints, match="the gateway's subset hint names no endpoint of pool default/p"
     ) as caught:
         candidates(columns(A, B), head(*subset), 0.0)
     assert caught.value.status == 503

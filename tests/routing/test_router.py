@@ -10,9 +10,19 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
+from igw.config.gateway_api import ObjectMeta
+from igw.config.models import (
+    InferenceModelRewrite,
+    Match,
+    ModelMatch,
+    PoolRef,
+    RewriteRule,
+    RewriteSpec,
+    Target,
+)
 from igw.decision import Decision, Delivery
 from igw.endpoint import Endpoint, Pool
-from igw.errors import NoEndpoints, Rejected
+from igw.errors import BadRequest, NoEndpoints, NotCached, Rejected
 from igw.facts import Facts
 from igw.outcomes.ledger import Ledger
 from igw.outcomes.outcome import End, Outcome
@@ -21,6 +31,7 @@ from igw.prefix.hashing import tokens_at
 from igw.prefix.index import PrefixIndex
 from igw.request import Head, Request
 from igw.routing.pools import Pools
+from igw.routing.rewriting import Rewrites
 from igw.routing.router import Router
 from igw.scheduling import builtin, instances
 from igw.scheduling.pickers.max_score import MaxScorePicker
@@ -301,3 +312,72 @@ async def test_what_plugins_want_said_is_in_the_decision() -> None:
     routing.router.scheduler = msgspec.structs.replace(SCHEDULER, deliverers=(Saying(),))
     decision = await routing.router.route(chat())
     assert decision.delivery.headers == {"x-row": decision.endpoint.hostport}
+
+
+def _rewrites(target: str, model: str = "m") -> Rewrites:
+    """Return a rewrite of *model*, of every model if it is empty."""
+    matches = (Match(model=ModelMatch(value=model)),) if model else ()
+    rule = RewriteRule(matches=matches, targets=(Target(model_rewrite=target),))
+    return Rewrites(
+        [
+            InferenceModelRewrite(
+                api_version="", kind="", metadata=ObjectMeta(name="r"),
+                spec=RewriteSpec(pool_ref=PoolRef(name="p"), rules=(rule,)),
+            )
+        ]
+    )  # fmt: skip
+
+
+async def test_a_request_is_for_the_model_that_its_pools_rewrites_say() -> None:
+    """Also where the gateway names no pool; adapters have their own prefixes, and another pool its own names."""
+    routing = Routing(p=ENDPOINTS[:2], q=ENDPOINTS[2:])
+    routing.router.rewrites = {"default/p": _rewrites("adapter")}
+    text = "x" * 4000
+    there = await routing.router.route(chat(text, pool="default/p"))
+    elsewhere = await routing.router.route(chat(text, pool="default/q"))
+    assert (there.request.model, there.request.target_model) == ("m", "adapter")
+    assert there.request.rewritten_by == ("default/r", 0)
+    assert (elsewhere.request.served_model, elsewhere.request.rewritten_by) == ("m", None)
+    assert set(there.blocks).isdisjoint(elsewhere.blocks)
+    only = Routing(p=ENDPOINTS)
+    only.router.rewrites = {"default/p": _rewrites("adapter")}
+    assert (await only.router.route(chat())).request.served_model == "adapter"
+
+
+async def test_a_priority_is_one_of_the_pools_objectives() -> None:
+    """The same name means nothing, or something else, in another pool."""
+    routing = Routing(p=ENDPOINTS[:2], q=ENDPOINTS[2:])
+    routing.router.priorities = {"default/p": {"batch": -1}, "default/q": {"batch": 7}}
+    for pool, priority in (("default/p", -1), ("default/q", 7)):
+        head = Head("/", "POST", {"x-llm-d-inference-objective": "batch"}, pool=pool)
+        assert (await routing.router.route(Request(head))).request.priority == priority
+
+
+async def test_a_request_that_wants_its_prompt_cached_is_refused_elsewhere() -> None:
+    """412, and nothing is reserved; once the prompt is believed to be there it is served."""
+    routing = Routing(p=ENDPOINTS)
+    text = "x" * 4000
+
+    def conditional() -> Request:
+        asked = chat(text)
+        return msgspec.structs.replace(asked, head=Head("/", "POST", {"prefer": "if-available"}))
+
+    with pytest.raises(NotCached) as caught:
+        await routing.router.route(conditional())
+    assert caught.value.status == 412
+    assert routing.ledger.statistics().open == 0
+    first = await routing.router.route(chat(text))
+    assert (await routing.router.route(conditional())).endpoint == first.endpoint
+
+
+async def test_a_request_that_lacks_its_model_needs_a_rewrite_that_says_it() -> None:
+    """400 without one; an API that needs none, and a body that nobody read, lack nothing."""
+    routing = Routing(p=ENDPOINTS)
+    lacking = msgspec.structs.replace(chat(), model="", seed=b"\0", model_value=memoryview(b""))
+    with pytest.raises(BadRequest, match="model not found in request body"):
+        await routing.router.route(lacking)
+    assert routing.ledger.statistics().open == 0
+    await routing.router.route(msgspec.structs.replace(lacking, model_value=None))
+    routing.router.rewrites = {"default/p": _rewrites("adapter", "")}
+    filled = (await routing.router.route(lacking)).request
+    assert (filled.model, filled.target_model, filled.seed) == ("", "adapter", b"adapter\0")

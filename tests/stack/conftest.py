@@ -40,9 +40,9 @@ class Lines:
                 self._queue.put(line.rstrip("\n"))
         self._queue.put(None)
 
-    def until(self, pattern: str) -> str:
+    def until(self, pattern: str, patience_seconds: float = PATIENCE_SECONDS) -> str:
         """Return the next line that has *pattern* in it."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + patience_seconds
         while True:
             try:
                 line = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))

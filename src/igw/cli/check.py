@@ -41,15 +41,18 @@ def check(
 
     try:
         manifests = load(files)
+        warnings = _of_rewrites(manifests)
         if manifests.picker_config is None:
-            _without(manifests)
+            _without(manifests, warnings)
+            if strict and warnings:
+                sys.exit(1)
             return
         if convert:
             _write(_converted(manifests.picker_config), output)
             return
-        body, warnings = _checked(manifests.picker_config, manifests, refresh_metrics_interval)
-        for code, where, message in warnings:
-            print(f"{code} {where}: {message}", file=sys.stderr)
+        body, found = _checked(manifests.picker_config, manifests, refresh_metrics_interval)
+        warnings += found
+        _warn(warnings)
         _write(body, output)
     except ConfigError as error:
         print(f"igw check: {error}", file=sys.stderr)
@@ -58,10 +61,22 @@ def check(
         sys.exit(1)
 
 
-def _without(manifests: Manifests) -> None:
+def _without(manifests: Manifests, warnings: list[tuple[str, str, str]]) -> None:
     for ignored in manifests.ignored:
         print(f"passed over: {ignored.source}: {ignored.reason}", file=sys.stderr)
+    _warn(warnings)
     print("The files can be used. There is no EndpointPickerConfig: the built-in default decides.")
+
+
+def _warn(warnings: list[tuple[str, str, str]]) -> None:
+    for code, where, message in warnings:
+        print(f"{code} {where}: {message}", file=sys.stderr)
+
+
+def _of_rewrites(manifests: Manifests) -> list[tuple[str, str, str]]:
+    from igw.routing.rewrite_concerns import rewrite_concerns
+
+    return [(each.code, each.where, each.message) for each in rewrite_concerns(manifests)]
 
 
 def _checked(
@@ -70,13 +85,16 @@ def _checked(
     from igw.scheduling import configured, printed
     from igw.scheduling.concerns import concerns
     from igw.scheduling.resolved import resolve
+    from igw.scraping.settings import Scraping
+    from igw.scraping.settings import configured as scraped
 
     resolved = resolve(document)
     if resolved.later:
         configured.decoded(resolved.specs.values())  # it cannot be built, but what there is must be right
     else:
         configured.built(resolved)
-    found = concerns(resolved, interval, manifests.simulators)
+    scraping = scraped(resolved, Scraping(interval))
+    found = concerns(resolved, scraping.interval_seconds, manifests.simulators)
     return printed.document(resolved), [(each.code, each.where, each.message) for each in found]
 
 

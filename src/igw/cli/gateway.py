@@ -30,6 +30,13 @@ def gateway(  # noqa: PLR0913, PLR0917 - one parameter per flag
     picker: Annotated[
         str, typer.Option(help="The endpoint picker's gRPC address.", metavar="HOST:PORT")
     ] = "127.0.0.1:9002",
+    body_router: Annotated[
+        str,
+        typer.Option(
+            help="A body-based router of its own, as `igw bbr`; unless given the picker is asked.",
+            metavar="HOST:PORT",
+        ),
+    ] = "",
     picker_pings: Annotated[
         bool,
         typer.Option(
@@ -57,13 +64,16 @@ def gateway(  # noqa: PLR0913, PLR0917 - one parameter per flag
     log.configure(log_level)
     settings = GatewaySettings(
         picker=picker,
+        body_router=body_router,
         picker_pings=picker_pings,
         max_request_body_bytes=max_request_body_bytes,
         health_path=health_path,
         reuse_port=concurrency > 1,
     )
     try:
-        _check_picker(picker)
+        _check_address("--picker", picker)
+        if body_router:
+            _check_address("--body-router", body_router)
         manifests = load(files)
         runner = GatewayRunner(manifests, settings, admin_port=admin_port, concurrency=concurrency)
         uvloop.run(_serve(runner, manifests, files))
@@ -71,11 +81,11 @@ def gateway(  # noqa: PLR0913, PLR0917 - one parameter per flag
         sys.exit(f"igw gateway: {error}")
 
 
-def _check_picker(picker: str) -> None:
+def _check_address(flag: str, address: str) -> None:
     try:
-        split_hostport(picker)
+        split_hostport(address)
     except ValueError as error:
-        raise ConfigError("--picker", str(error), "such as 127.0.0.1:9002") from None
+        raise ConfigError(flag, str(error), "such as 127.0.0.1:9002") from None
 
 
 async def _serve(runner: GatewayRunner, manifests: Manifests, files: list[Path]) -> None:

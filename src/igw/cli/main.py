@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-COMMANDS = ("up", "epp", "gateway", "sim", "replay", "check")
+COMMANDS = ("up", "epp", "gateway", "bbr", "sim", "replay", "check", "convert")
 """Each is a function of its name in the module of its name."""
 
 

@@ -16,6 +16,15 @@ from igw.config.durations import PATTERN as DURATION
 BIND_ADDRESS = "igw.dev/bind-address"
 """Gateway annotation: the IP address its listeners bind; `127.0.0.1` unless set."""
 
+ROUTE_BY_BODY = "igw.dev/route-by-body"
+"""Gateway annotation: whether requests pass the body-based router before their route is chosen, and how their bodies do."""
+
+BY_BODY = ("Auto", "Buffered", "Streamed", "Off")
+"""Its values; the first is the default: where a route matches one of `MODEL_HEADERS`, streamed if the body is large."""
+
+MODEL_HEADERS = ("x-gateway-model-name", "x-gateway-base-model-name")
+"""What the body-based router says of a request (upstream's names, in lower case)."""
+
 REQUEST_BODY = "igw.dev/request-body"
 """HTTPRoute annotation: how request bodies travel to the picker."""
 
@@ -149,6 +158,11 @@ class Gateway(Object, frozen=True, kw_only=True):
     def bind_address(self) -> str:
         """The IP address its listeners bind."""
         return self.metadata.annotations.get(BIND_ADDRESS, "127.0.0.1")
+
+    @property
+    def route_by_body(self) -> str:
+        """Whether requests pass the body-based router: one of `BY_BODY`."""
+        return self.metadata.annotations.get(ROUTE_BY_BODY, BY_BODY[0])
 
 
 class ParentRef(Shape, frozen=True):

@@ -12,16 +12,38 @@ from pathlib import Path
 import msgspec
 
 from igw.config import references
+from igw.config.adapters import AdapterMap, adapter_maps, is_adapter_map
 from igw.config.decode import decode, nearest
 from igw.config.documents import Document, read, written
-from igw.config.gateway_api import BIND_ADDRESS, REQUEST_BODIES, REQUEST_BODY, Gateway, HTTPRoute, Object
+from igw.config.gateway_api import (
+    BIND_ADDRESS,
+    BY_BODY,
+    REQUEST_BODIES,
+    REQUEST_BODY,
+    ROUTE_BY_BODY,
+    Gateway,
+    HTTPRoute,
+    Object,
+)
 from igw.config.inference import EndpointsFile, InferencePool, ListedEndpoint, WrittenEndpoint
+from igw.config.models import (
+    MODEL_VERSIONS,
+    QUEUE_TTL,
+    STICKY_BY,
+    WEIGHT,
+    InferenceModelRewrite,
+    InferenceObjective,
+    objective,
+    rewrite,
+)
 from igw.errors import ConfigError
 
 API_VERSIONS: dict[str, tuple[str, ...]] = {
     "Gateway": ("gateway.networking.k8s.io/v1",),
     "HTTPRoute": ("gateway.networking.k8s.io/v1",),
     "InferencePool": ("inference.networking.k8s.io/v1",),
+    "InferenceModelRewrite": MODEL_VERSIONS,
+    "InferenceObjective": MODEL_VERSIONS,
     "Endpoints": ("igw.dev/v1alpha1",),
     "Simulator": ("igw.dev/v1alpha1",),
     "EndpointPickerConfig": ("llm-d.ai/v1alpha1", "inference.networking.x-k8s.io/v1alpha1"),
@@ -58,7 +80,7 @@ IGNORED: dict[str, str] = {
     ),
     "GatewayClass": "every Gateway in a file is ours",
     "ReferenceGrant": "references between namespaces are always allowed in file mode",
-    **dict.fromkeys(("InferenceObjective", "InferenceModelRewrite", "InferencePoolImport"), _NOT_YET),
+    "InferencePoolImport": _NOT_YET,
 }
 """The kinds that are passed over, and why."""
 
@@ -79,6 +101,10 @@ class Manifests(msgspec.Struct, frozen=True):
     endpoints: tuple[ListedEndpoint, ...] = ()
     simulators: tuple[Document, ...] = ()
     picker_config: Document | None = None
+    rewrites: tuple[InferenceModelRewrite, ...] = ()
+    objectives: tuple[InferenceObjective, ...] = ()
+    adapter_maps: tuple[AdapterMap, ...] = ()
+    """ConfigMaps that say which adapters belong to which base model."""
     ignored: tuple[Ignored, ...] = ()
     sources: dict[str, str] = msgspec.field(default_factory=dict)
     """`Kind namespace/name` -> where it was written, for error messages."""
@@ -101,11 +127,21 @@ def load(paths: Sequence[Path]) -> Manifests:
         endpoints=tuple(e for d in wanted if d.kind == "Endpoints" for e in _endpoints(d)),
         simulators=tuple(d for d in wanted if d.kind == "Simulator"),
         picker_config=_only([d for d in wanted if d.kind == "EndpointPickerConfig"]),
-        ignored=tuple(Ignored(d.source, IGNORED[d.kind]) for d in documents if d.kind not in API_VERSIONS),
+        rewrites=tuple(_rewrite(d) for d in wanted if d.kind == "InferenceModelRewrite"),
+        objectives=tuple(_objective(d) for d in wanted if d.kind == "InferenceObjective"),
+        adapter_maps=adapter_maps(documents),
+        ignored=tuple(
+            Ignored(d.source, IGNORED[d.kind])
+            for d in documents
+            if d.kind not in API_VERSIONS and not is_adapter_map(d)
+        ),
         sources=_sources(wanted),
     )
     _check_endpoints(manifests.endpoints)
     references.check(manifests.gateways, manifests.routes, manifests.pools, manifests.sources)
+    references.check_pool_refs(
+        (*manifests.rewrites, *manifests.objectives), manifests.pools, manifests.sources
+    )
     return manifests
 
 
@@ -132,6 +168,12 @@ def with_picker_config(manifests: Manifests, file: Path | None, text: str = "") 
 def _check_kind(document: Document) -> None:
     versions = API_VERSIONS.get(document.kind)
     if versions is None:
+        if document.kind == "InferenceModel":
+            raise ConfigError(
+                f"{document.source} $.kind",
+                "InferenceModel was replaced by InferenceObjective and InferenceModelRewrite",
+                "`igw convert -f OLD -o NEW` writes them",
+            )
         if document.kind not in IGNORED:
             raise ConfigError(
                 f"{document.source} $.kind",
@@ -187,9 +229,19 @@ def _check_annotations(document: Document, value: Object, known: Sequence[str]) 
             )
 
 
+def _check_value(document: Document, annotation: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ConfigError(
+            f"{document.source} $.metadata.annotations[{annotation}]",
+            f"`{value}` is not allowed here",
+            nearest(value, known),
+        )
+
+
 def _gateway(document: Document) -> Gateway:
     gateway = decode(document, Gateway)
-    _check_annotations(document, gateway, (BIND_ADDRESS,))
+    _check_annotations(document, gateway, (BIND_ADDRESS, ROUTE_BY_BODY))
+    _check_value(document, ROUTE_BY_BODY, gateway.route_by_body, BY_BODY)
     if not is_ip(gateway.bind_address):
         raise ConfigError(
             f"{document.source} $.metadata.annotations[{BIND_ADDRESS}]",
@@ -202,13 +254,7 @@ def _gateway(document: Document) -> Gateway:
 def _route(document: Document) -> HTTPRoute:
     route = decode(document, HTTPRoute)
     _check_annotations(document, route, (REQUEST_BODY,))
-    mode = route.request_body
-    if mode not in REQUEST_BODIES:
-        raise ConfigError(
-            f"{document.source} $.metadata.annotations[{REQUEST_BODY}]",
-            f"`{mode}` is not allowed here",
-            nearest(mode, REQUEST_BODIES),
-        )
+    _check_value(document, REQUEST_BODY, route.request_body, REQUEST_BODIES)
     references.check_rules(route, document.source)
     return route
 
@@ -231,6 +277,23 @@ def _pool(document: Document) -> InferencePool:
             "such as port: {number: 9002}",
         )
     return pool
+
+
+def _rewrite(document: Document) -> InferenceModelRewrite:
+    made = rewrite(document)
+    _check_annotations(document, made, (STICKY_BY,))
+    return made
+
+
+def _objective(document: Document) -> InferenceObjective:
+    made = objective(document)
+    _check_annotations(document, made, (WEIGHT, QUEUE_TTL))
+    try:
+        _ = made.weight, made.queue_ttl_seconds
+    except ConfigError as error:
+        where = f"{document.source} $.metadata.annotations[{error.where}]"
+        raise ConfigError(where, error.problem, error.hint) from error
+    return made
 
 
 def is_ip(address: str) -> bool:

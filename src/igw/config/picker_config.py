@@ -101,6 +101,8 @@ class PriorityBand(_Part, frozen=True):
     max_requests: Quantity | None = None
     fairness_policy_ref: str = ""
     ordering_policy_ref: str = ""
+    minimum_share: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """Ours: share of the work that it gets whatever higher bands want; 0: strict priority."""
 
 
 class FlowControl(_Part, frozen=True):
@@ -116,6 +118,8 @@ class FlowControl(_Part, frozen=True):
     usage_limit_policy_plugin_ref: str = ""
     saturation_detector: Ref | None = None
     enable_eviction: bool = False
+    evict_after_first_token: bool = False
+    """Ours: whether eviction may also end an answer that the client has begun to read."""
 
 
 class PickerConfig(_Part, frozen=True):
@@ -134,6 +138,14 @@ class PickerConfig(_Part, frozen=True):
     """Deprecated: `flowControl.saturationDetector`."""
     parser: Ref | None = None
     """Deprecated: the first of `requestHandler.parsers`."""
+
+    @property
+    def names_detector(self) -> bool:
+        """Whether a saturation detector is written."""
+        flow = self.flow_control
+        return self.saturation_detector is not None or (
+            flow is not None and flow.saturation_detector is not None
+        )
 
     def enabled(self, gate: str) -> bool:
         """Return whether a feature gate is on; the file has been checked."""

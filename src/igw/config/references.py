@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from igw.config.decode import nearest
 from igw.config.gateway_api import Filter, Gateway, HTTPRoute, Listener, ParentRef, RouteMatch
 from igw.config.inference import InferencePool
+from igw.config.models import POOL_GROUP, InferenceModelRewrite, InferenceObjective
 from igw.errors import ConfigError
 
 
@@ -36,6 +37,24 @@ def check(
                         f"there is no InferencePool {key}",
                         nearest(key, known) if known else "",
                     )
+
+
+def check_pool_refs(
+    values: Sequence[InferenceModelRewrite | InferenceObjective],
+    pools: Sequence[InferencePool],
+    sources: Mapping[str, str],
+) -> None:
+    """Raise `ConfigError` for the first object that is about no pool of these: group, kind and name count."""
+    known = {pool.key for pool in pools}
+    for value in values:
+        where = f"{sources[f'{value.kind} {value.key}']} $.spec.poolRef"
+        ref = value.spec.pool_ref
+        for field, written, meant in (("group", ref.group, POOL_GROUP), ("kind", ref.kind, "InferencePool")):
+            if written != meant:
+                raise ConfigError(f"{where}.{field}", f"`{written}` is no pool's {field}", f"write {meant}")
+        if value.pool not in known:
+            hint = nearest(value.pool, known) if known else "it must be of the same namespace"
+            raise ConfigError(f"{where}.name", f"there is no InferencePool {value.pool}", hint)
 
 
 def attached(gateway: Gateway, listener: Listener, route: HTTPRoute) -> tuple[str, ...]:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from igw.config.inference import InferencePool, ListedEndpoint
 from igw.config.manifests import Manifests
+from igw.config.models import InferenceModelRewrite
 from igw.endpoint import Endpoint, Pool
+from igw.errors import ConfigError
+
+GRPC_PORT_LABEL = "igw.dev/grpc-port"
+"""Label of an endpoint with its port for gRPC, where it has another for HTTP. Requests go there if the pool's protocol is h2c."""
+
+H2C = "kubernetes.io/h2c"
+"""`appProtocol` of a pool that is spoken to in HTTP/2."""
 
 
 def pools(manifests: Manifests) -> dict[str, Pool]:
@@ -20,6 +28,39 @@ def pools(manifests: Manifests) -> dict[str, Pool]:
     }
 
 
+def rewrites(manifests: Manifests) -> dict[str, tuple[InferenceModelRewrite, ...]]:
+    """Return the rewrites of every pool that has some, by `namespace/name`, what has precedence first.
+
+    The oldest first; those of unknown age after them, as they were read; then by `namespace/name`.
+    """
+    unknown = float("inf")
+    placed = sorted(
+        ((each.created, place if each.created == unknown else 0, each.key, each)
+         for place, each in enumerate(manifests.rewrites)),
+        key=lambda item: item[:3],
+    )  # fmt: skip
+    found: dict[str, tuple[InferenceModelRewrite, ...]] = {}
+    for *_, each in placed:
+        found[each.pool] = (*found.get(each.pool, ()), each)
+    return found
+
+
+def priorities(manifests: Manifests) -> dict[str, dict[str, int]]:
+    """Return the priorities that requests can ask for: pool (`namespace/name`) -> name of the objective -> priority."""
+    found: dict[str, dict[str, int]] = {}
+    for each in manifests.objectives:
+        found.setdefault(each.pool, {})[each.name] = each.spec.priority
+    return found
+
+
+def terms(manifests: Manifests) -> dict[str, dict[str, tuple[float, float | None]]]:
+    """Return how requests wait that name an objective: pool -> name of the objective -> (weight, time to live in seconds)."""
+    found: dict[str, dict[str, tuple[float, float | None]]] = {}
+    for each in manifests.objectives:
+        found.setdefault(each.pool, {})[each.name] = each.weight, each.queue_ttl_seconds
+    return found
+
+
 def _members(pool: InferencePool, listed: tuple[ListedEndpoint, ...]) -> tuple[Endpoint, ...]:
     labels = pool.spec.selector.match_labels.items()
     members: dict[str, Endpoint] = {}
@@ -33,8 +74,23 @@ def _members(pool: InferencePool, listed: tuple[ListedEndpoint, ...]) -> tuple[E
 
 def _ranks(pool: InferencePool, item: ListedEndpoint) -> list[Endpoint]:
     ports = [item.port] if item.port is not None else [port.number for port in pool.spec.target_ports]
+    grpc_port = (
+        item.labels.get(GRPC_PORT_LABEL) if pool.spec.app_protocol == H2C and len(ports) == 1 else None
+    )
+    if grpc_port is not None:
+        port = _port(item, grpc_port)
+        return [Endpoint.at(item.address, port, item.name, item.namespace, item.labels, http_port=ports[0])]
     names = [item.name] if len(ports) == 1 else [f"{item.name}-rank-{index}" for index in range(len(ports))]
     return [
         Endpoint.at(item.address, port, name, item.namespace, item.labels)
         for name, port in zip(names, ports, strict=True)
     ]
+
+
+def _port(item: ListedEndpoint, written: str) -> int:
+    port = int(written) if written.isdecimal() else 0
+    if not 0 < port < 65536:
+        raise ConfigError(
+            f"{item.source}: labels.{GRPC_PORT_LABEL}", f"{written!r} is not a port", "1 to 65535"
+        )
+    return port

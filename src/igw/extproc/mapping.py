@@ -5,7 +5,10 @@ Source: envoy/service/ext_proc/v3/external_processor.proto (Envoy 1.40); protoco
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -13,7 +16,8 @@ from envoy.config.core.v3 import base_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
 from igw.errors import Rejected
-from igw.extproc import session as s
+from igw.extproc import events as e
+from igw.parsing import grpc_status
 from igw.request import Head
 
 DESTINATION = "x-gateway-destination-endpoint"
@@ -22,6 +26,7 @@ _LB = "envoy.lb"
 _SUBSET_NAMESPACE = "envoy.lb.subset_hint"
 _SUBSET = "x-gateway-destination-endpoint-subset"
 _SERVED = "x-gateway-destination-endpoint-served"
+_SCORES = "x-gateway-destination-endpoint-scores"
 DECISION = "igw-decision"
 """Key in `envoy.lb` metadata under which the proxy's access log gives our decision's id back."""
 
@@ -38,20 +43,20 @@ _ACKNOWLEDGE = {
 }
 
 
-def event(message: Any, pool: str) -> s.Event:
+def event(message: Any, pool: str) -> e.Event:
     """Return the event a `ProcessingRequest` stands for; *pool* is what the gateway named for this exchange.
 
     Raises:
-        igw.extproc.session.ProtocolError: a message without content.
+        igw.extproc.events.ProtocolError: a message without content.
     """
     kind = message.WhichOneof("request")
     reader = _READERS.get(kind)
     if reader is None:
-        raise s.ProtocolError("an empty message")
+        raise e.ProtocolError("an empty message")
     return reader(message, pool)
 
 
-def _request_headers(message: Any, pool: str) -> s.Event:
+def _request_headers(message: Any, pool: str) -> e.Event:
     content = message.request_headers
     headers = _headers(content.headers.headers)
     head = Head(
@@ -61,37 +66,48 @@ def _request_headers(message: Any, pool: str) -> s.Event:
         pool=pool,
         subset=_subset(message),
     )
-    return s.RequestHeaders(head, content.end_of_stream, _modes(message))
+    return e.RequestHeaders(head, content.end_of_stream, _modes(message))
 
 
-def _request_body(message: Any, _pool: str) -> s.Event:
+def _request_body(message: Any, _pool: str) -> e.Event:
     content = message.request_body
-    return s.RequestBody(content.body, content.end_of_stream, _subset(message))
+    return e.RequestBody(content.body, content.end_of_stream, _subset(message))
 
 
-def _response_headers(message: Any, _pool: str) -> s.Event:
+def _response_headers(message: Any, _pool: str) -> e.Event:
     content = message.response_headers
     headers = _headers(content.headers.headers)
     status = headers.get(":status") or headers.get("status") or "0"
+    # A gRPC answer without a message says here already what others say in their trailers; its HTTP status is 200.
+    failed = grpc_status.as_http(headers.get("grpc-status", ""))
     served_by = ""
     if message.HasField("metadata_context"):
         metadata = message.metadata_context.filter_metadata
         if _LB in metadata and _SERVED in metadata[_LB].fields:
             served_by = metadata[_LB].fields[_SERVED].string_value
-    return s.ResponseHeaders(
-        int(status) if status.isdigit() else 0, content.end_of_stream, served_by, _modes(message)
+    return e.ResponseHeaders(
+        failed or (int(status) if status.isdigit() else 0),
+        content.end_of_stream,
+        served_by,
+        _modes(message),
+        headers,
     )
 
 
-_READERS: dict[str | None, Callable[[Any, str], s.Event]] = {
+def _response_trailers(message: Any, _pool: str) -> e.Event:
+    trailers = _headers(message.response_trailers.trailers.headers)
+    return e.ResponseTrailers(grpc_status.as_http(trailers.get("grpc-status", "")))
+
+
+_READERS: dict[str | None, Callable[[Any, str], e.Event]] = {
     "request_headers": _request_headers,
     "request_body": _request_body,
-    "request_trailers": lambda _message, _pool: s.RequestTrailers(),
+    "request_trailers": lambda _message, _pool: e.RequestTrailers(),
     "response_headers": _response_headers,
-    "response_body": lambda message, _pool: s.ResponseBody(
+    "response_body": lambda message, _pool: e.ResponseBody(
         message.response_body.body, message.response_body.end_of_stream
     ),
-    "response_trailers": lambda _message, _pool: s.ResponseTrailers(),
+    "response_trailers": _response_trailers,
 }
 
 
@@ -100,15 +116,15 @@ def _headers(headers: Iterable[Any]) -> Mapping[str, str]:
     return {header.key.lower(): header.value or header.raw_value.decode("latin-1") for header in headers}
 
 
-def _modes(message: Any) -> s.Modes:
+def _modes(message: Any) -> e.Modes:
     if not message.HasField("protocol_config"):
-        return s.Modes()
+        return e.Modes()
     config = message.protocol_config
-    return s.Modes(s.BodyMode(config.request_body_mode), s.BodyMode(config.response_body_mode))
+    return e.Modes(e.BodyMode(config.request_body_mode), e.BodyMode(config.response_body_mode))
 
 
 def _subset(message: Any) -> tuple[str, ...] | None:
-    """Return the subset hint: a list, or one string of comma-separated endpoints. Anything else allows nobody."""
+    """Return the subset hint: a list, or one string of comma-separated endpoints. What is neither, or no endpoint, allows nobody."""
     if not message.HasField("metadata_context"):
         return None
     metadata = message.metadata_context.filter_metadata
@@ -116,21 +132,43 @@ def _subset(message: Any) -> tuple[str, ...] | None:
         return None
     value = metadata[_SUBSET_NAMESPACE].fields[_SUBSET]
     if value.WhichOneof("kind") == "list_value":
-        return tuple(item.string_value for item in value.list_value.values)
-    return tuple(part.strip() for part in value.string_value.split(",") if part.strip())
+        return tuple(_endpoint(item.string_value) for item in value.list_value.values)
+    return tuple(_endpoint(part) for part in value.string_value.split(",") if part.strip())
+
+
+def _endpoint(written: str) -> str:
+    """Return `ip:port`, or an address that stands for all its ports, as endpoints have them: only an IPv6 address with a port in brackets."""
+    written = written.strip()
+    if written.startswith("[") and "]" in written:
+        address, _, port = written[1:].partition("]")
+        with suppress(ValueError):
+            address = str(ipaddress.IPv6Address(address))
+        return f"[{address}]{port}" if port else address
+    if written.count(":") > 1:
+        with suppress(ValueError):
+            return str(ipaddress.IPv6Address(written))
+    return written
 
 
 # Replies ----------------------------------------------------------------------------------------------------------
 
 
-def reply(effect: s.Acknowledge | s.SendPick | s.SetAnswerHeaders | s.PassBody | s.Refuse) -> Any:
+def reply(
+    effect: e.Acknowledge
+    | e.Patience
+    | e.SendPick
+    | e.SetAnswerHeaders
+    | e.PassBody
+    | e.ReplaceBody
+    | e.Refuse,
+) -> Any:
     """Return the `ProcessingResponse` that carries *effect*."""
-    if isinstance(effect, s.Acknowledge):
+    if isinstance(effect, e.Acknowledge):
         return _ACKNOWLEDGE[effect.part]
     return _REPLIES[type(effect)](effect)
 
 
-def _pick(effect: s.SendPick) -> Any:
+def _pick(effect: e.SendPick) -> Any:
     """Return the reply that carries the pick: as header and as metadata, with the same value (protocol 004)."""
     decision = effect.decision
     response = pb.ProcessingResponse()
@@ -139,20 +177,30 @@ def _pick(effect: s.SendPick) -> Any:
     else:
         common = getattr(response, effect.part).response
         mutation = common.header_mutation
-        header = mutation.set_headers.add().header
-        header.key, header.raw_value = DESTINATION, effect.destination.encode()
+        option = mutation.set_headers.add(append_action=_OVERWRITE)  # a client's own must not stand beside it
+        option.header.key, option.header.raw_value = DESTINATION, effect.destination.encode()
         mutation.remove_headers.extend(effect.remove_headers)
         if decision.delivery.headers:
             _set_headers(mutation, decision.delivery.headers)
+        if effect.content_length is not None:
+            _set_headers(mutation, {"content-length": str(effect.content_length)})
+        if effect.body is not None:
+            common.body_mutation.body = effect.body
+    for namespace, values in decision.delivery.metadata.items():
+        response.dynamic_metadata.fields[namespace].struct_value.update(values)
     fields = response.dynamic_metadata.fields[_LB].struct_value.fields
+    if effect.scores:
+        fields[_SCORES].struct_value.update(effect.scores)
     fields[DESTINATION].string_value = effect.destination
     fields[DECISION].string_value = str(decision.id)
     return response
 
 
-def _answer(effect: s.SetAnswerHeaders) -> Any:
+def _answer(effect: e.SetAnswerHeaders) -> Any:
     response = pb.ProcessingResponse()
-    _set_headers(response.response_headers.response.header_mutation, effect.headers)
+    mutation = response.response_headers.response.header_mutation
+    _set_headers(mutation, effect.headers)
+    mutation.remove_headers.extend(effect.remove)
     return response
 
 
@@ -163,12 +211,18 @@ def _set_headers(mutation: Any, headers: Mapping[str, str]) -> None:
         option.header.key, option.header.raw_value = key, value.encode()
 
 
-def _pass_body(effect: s.PassBody) -> Any:
+def _pass_body(effect: e.PassBody) -> Any:
     """Return a piece of a body on its way, in full-duplex mode."""
     response = pb.ProcessingResponse()
     piece = getattr(response, effect.part).response.body_mutation.streamed_response
     piece.body = bytes(effect.data)
     piece.end_of_stream = effect.end
+    return response
+
+
+def _replace_body(effect: e.ReplaceBody) -> Any:
+    response = pb.ProcessingResponse()
+    response.response_body.response.body_mutation.body = effect.data
     return response
 
 
@@ -179,39 +233,59 @@ class _Error(msgspec.Struct):
     code: str
 
 
-def _refuse(effect: s.Refuse) -> Any:
-    """Return an answer in the model server's place, with the error object that OpenAI's clients read."""
+def _refuse(effect: e.Refuse) -> Any:
+    """Return an answer in the model server's place: the error object that the API's clients read, or a gRPC status."""
     rejected = effect.rejected
     response = pb.ProcessingResponse()
     answer = response.immediate_response
     answer.status.code = rejected.status
-    answer.body = msgspec.json.encode(
-        {
-            "error": _Error(
-                rejected.message, _ERROR_TYPES.get(rejected.status, "server_error"), None, rejected.code
-            )
-        }
-    )
     answer.details = "igw_" + rejected.reason.replace("-", "_")
-    for key, value in _answer_headers(rejected):
+    if effect.grpc:
+        # A gateway makes status and message of a gRPC error of these, and HTTP 200 (gRPC, PROTOCOL-HTTP2.md, "Trailers-Only").
+        answer.grpc_status.status = grpc_status.of_http(rejected.status)
+        answer.body = rejected.message.encode()
+    elif effect.shape == "plain":
+        answer.body = f"inference error: {rejected.code} - {rejected.message}".encode()
+    elif effect.shape == "anthropic":
+        kind = _ANTHROPIC_ERROR_TYPES.get(rejected.status, "api_error")
+        answer.body = msgspec.json.encode(
+            {"type": "error", "error": {"type": kind, "message": rejected.message}, "request_id": None}
+        )
+    else:
+        kind = _ERROR_TYPES.get(rejected.status, "server_error")
+        answer.body = msgspec.json.encode({"error": _Error(rejected.message, kind, None, rejected.code)})
+    kind = "text/plain" if effect.shape == "plain" else "application/json"
+    for key, value in _answer_headers(rejected, "application/grpc" if effect.grpc else kind):
         header = answer.headers.set_headers.add().header
         header.key, header.raw_value = key, value.encode()
     return response
 
 
 _ERROR_TYPES = {400: "invalid_request_error", 413: "invalid_request_error", 429: "rate_limit_error"}
+_ANTHROPIC_ERROR_TYPES = {
+    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+    412: "invalid_request_error", 413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error",
+}  # fmt: skip
 
 
-def _answer_headers(rejected: Rejected) -> Iterable[tuple[str, str]]:
-    yield "content-type", "application/json"
+def _answer_headers(rejected: Rejected, content_type: str) -> Iterable[tuple[str, str]]:
+    yield "content-type", content_type
     yield DROPPED_REASON, rejected.reason
     if rejected.retry_after_seconds is not None:
         yield "retry-after", str(rejected.retry_after_seconds)
 
 
+def _patience(effect: e.Patience) -> pb.ProcessingResponse:
+    reply = pb.ProcessingResponse()
+    reply.override_message_timeout.FromTimedelta(timedelta(seconds=effect.seconds))
+    return reply
+
+
 _REPLIES: dict[type[Any], Callable[[Any], Any]] = {
-    s.SendPick: _pick,
-    s.SetAnswerHeaders: _answer,
-    s.PassBody: _pass_body,
-    s.Refuse: _refuse,
+    e.Patience: _patience,
+    e.SendPick: _pick,
+    e.SetAnswerHeaders: _answer,
+    e.PassBody: _pass_body,
+    e.ReplaceBody: _replace_body,
+    e.Refuse: _refuse,
 }

@@ -6,7 +6,8 @@ answered, and how:
 | request body mode      | pick is made                    | pick is answered in        | body goes back             |
 |------------------------|---------------------------------|----------------------------|----------------------------|
 | FULL_DUPLEX_STREAMED   | at the end of the body          | the reply to the headers   | in pieces, then trailers   |
-| BUFFERED(_PARTIAL)     | with the one body message       | the reply to the body      | no, the proxy kept it      |
+| BUFFERED(_PARTIAL)     | with the one body message;      | the reply to the body      | only if it was rewritten   |
+|                        | a part of a body is not read    |                            |                            |
 | STREAMED, NONE         | at the headers, body unread     | the reply to the headers   | no                         |
 | any, headers end it    | at the headers                  | the reply to the headers   | no                         |
 
@@ -16,169 +17,53 @@ States and what is expected in each (anything else is a `ProtocolError` of the p
     START           READING*     -             -            ANSWERING         -               -
     READING         -            READING*      DECIDING     -                 -               -
     DECIDING        -            -             -            -                 -               -
-    ROUTED          -            ROUTED (ack)  ROUTED       ANSWERING*        -               -
+    ROUTED          -            ROUTED (ack)  ROUTED       ANSWERING*        ANSWERING*      DONE
     ANSWERING       -            ANSWERING     ANSWERING    -                 ANSWERING*      DONE
     DONE            -            -             DONE         -                 -               DONE
 
 `*` or DECIDING, DONE at the end of the stream that the event belongs to. START to ANSWERING is tolerated: an exchange may begin
-with the answer. Body pieces after the pick come in STREAMED mode. Out of DECIDING leads `decided()`, or `rejected()` to DONE.
+with the answer. Body pieces after the pick come in STREAMED mode. An answer without headers is one whose headers the proxy keeps. Out of DECIDING leads `decided()`, or `rejected()` to DONE.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 
 from igw.decision import Decision, Delivery
 from igw.errors import Rejected, TooLarge
-from igw.parsing.usage import TAIL_BYTES
-from igw.request import Head
-
-
-class BodyMode(Enum):
-    """How the proxy sends a body (Envoy `ProcessingMode.BodySendMode`)."""
-
-    NONE = 0
-    STREAMED = 1
-    BUFFERED = 2
-    BUFFERED_PARTIAL = 3
-    FULL_DUPLEX_STREAMED = 4
-
-
-class Modes(msgspec.Struct, frozen=True):
-    """What the proxy does with bodies. A proxy that does not say is taken to stream both ways, as protocol 004 asks."""
-
-    request: BodyMode = BodyMode.FULL_DUPLEX_STREAMED
-    response: BodyMode = BodyMode.FULL_DUPLEX_STREAMED
-
-
-# Events -----------------------------------------------------------------------------------------------------------
-
-
-class RequestHeaders(msgspec.Struct, frozen=True):
-    """The request has begun; *end*: it has no body."""
-
-    head: Head
-    end: bool
-    modes: Modes = Modes()
-
-
-class RequestBody(msgspec.Struct, frozen=True):
-    """A piece of the request's body, or all of it; *end*: neither more of it nor trailers follow."""
-
-    data: bytes
-    end: bool
-    subset: tuple[str, ...] | None = None
-    """Subset hint of this message: upstream's proxies may send it with the body only."""
-
-
-class RequestTrailers(msgspec.Struct, frozen=True):
-    """The request has ended with trailers."""
-
-
-class ResponseHeaders(msgspec.Struct, frozen=True):
-    """The answer has begun; *end*: it has no body. *served_by* is `ip:port`, if the proxy says so."""
-
-    status: int
-    end: bool
-    served_by: str = ""
-    modes: Modes = Modes()
-
-
-class ResponseBody(msgspec.Struct, frozen=True):
-    """A piece of the answer's body; *end*: neither more of it nor trailers follow."""
-
-    data: bytes
-    end: bool
-
-
-class ResponseTrailers(msgspec.Struct, frozen=True):
-    """The answer has ended with trailers."""
-
-
-Event: TypeAlias = (
-    RequestHeaders | RequestBody | RequestTrailers | ResponseHeaders | ResponseBody | ResponseTrailers
+from igw.extproc.answering import Answer, told_with_answer
+from igw.extproc.control_headers import CONTROL_HEADERS
+from igw.extproc.events import (
+    PIECE_BYTES,
+    Acknowledge,
+    Answered,
+    BodyMode,
+    Decide,
+    Effect,
+    Ended,
+    Event,
+    FirstByte,
+    Modes,
+    PassBody,
+    ProtocolError,
+    Refuse,
+    ReplaceBody,
+    RequestBody,
+    RequestHeaders,
+    RequestTrailers,
+    ResponseBody,
+    ResponseHeaders,
+    ResponseTrailers,
+    SendPick,
+    SetAnswerHeaders,
 )
-
-
-# Effects ----------------------------------------------------------------------------------------------------------
-
-
-class Decide(msgspec.Struct, frozen=True):
-    """Route this request, then call `decided()` or `rejected()`."""
-
-    head: Head
-    body: bytes | bytearray
-
-
-class Acknowledge(msgspec.Struct, frozen=True):
-    """Reply without changes to the named part of the exchange (a field of `ProcessingResponse`)."""
-
-    part: str
-
-
-class SendPick(msgspec.Struct, frozen=True):
-    """Reply with the pick, in the reply to `request_headers`, `request_body` or `request_trailers`."""
-
-    part: str
-    decision: Decision
-    destination: str
-    """`ip:port[,ip:port...]`, the same in header and metadata."""
-    remove_headers: Sequence[str] = ()
-
-
-class SetAnswerHeaders(msgspec.Struct, frozen=True):
-    """Reply to the answer's headers, setting some."""
-
-    headers: Mapping[str, str]
-
-
-class PassBody(msgspec.Struct, frozen=True):
-    """Send a piece of a body on, in full-duplex mode; *part* is `request_body` or `response_body`."""
-
-    part: str
-    data: bytes | memoryview
-    end: bool
-
-
-class Refuse(msgspec.Struct, frozen=True):
-    """Answer the client in the model server's place (`ImmediateResponse`)."""
-
-    rejected: Rejected
-
-
-class Answered(msgspec.Struct, frozen=True):
-    """The answer has begun: its status, and who served it if the proxy says so."""
-
-    status: int
-    served_by: str = ""
-
-
-class FirstByte(msgspec.Struct, frozen=True):
-    """The first byte of the answer's body passed."""
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """The answer has ended as it should; the last bytes of its body.
-
-    Comes before the reply that lets the end pass: a proxy that has that reply may be gone before its sending returns.
-    """
-
-    tail: bytes
-    response_bytes: int
-
-
-Effect: TypeAlias = (
-    Decide | Acknowledge | SendPick | SetAnswerHeaders | PassBody | Refuse | Answered | FirstByte | Ended
-)
-
-
-class ProtocolError(Exception):
-    """The proxy sent what it must not send now."""
+from igw.parsing.long_strings import Arriving
+from igw.parsing.multipart import arriving
+from igw.request import Head, Request
 
 
 class State(Enum):
@@ -192,33 +77,20 @@ class State(Enum):
     DONE = auto()
 
 
-# Control headers that a client may send and no model server should see.
-CONTROL_HEADERS = frozenset(
-    {
-        "x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id",
-        "x-llm-d-inference-objective", "x-gateway-inference-objective",
-        "x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite",
-        "x-llm-d-slo-ttft-ms", "x-slo-ttft-ms", "x-llm-d-slo-tpot-ms", "x-slo-tpot-ms",
-        "x-gateway-destination-endpoint-subset", "x-gateway-destination-endpoint-served",
-        "x-llm-d-request-dropped-reason",
-    }
-)  # fmt: skip
+_CHANGEABLE = (BodyMode.FULL_DUPLEX_STREAMED, BodyMode.BUFFERED)
+"""Modes in which bytes of an answer may be held back a little: pieces are sent by us, or there is only one."""
 
-PIECE_BYTES = 62_000
-"""Largest piece of a body sent back: below Envoy's 64 KiB for streamed replies (upstream's figure)."""
-
-
-_SERVED_UNKNOWN = (
-    "fail: missing destination endpoint served metadata"  # upstream's words; its conformance test reads them
-)
+_NO_ANSWER = Answer(None, {}, changeable=False)
+"""Until there is one; nothing is fed to it."""
 
 
 class Session:
     """One exchange. Call `receive()` with each event and carry out the effects in order."""
 
-    def __init__(self, max_body_bytes: int, *, name_retries: bool = True) -> None:
+    def __init__(self, max_body_bytes: int, *, name_retries: bool = True, tell_scores: bool = False) -> None:
         self.state = State.START
         self._name_retries = name_retries
+        self._tell_scores = tell_scores
         self._max_body_bytes = max_body_bytes
         self._modes = Modes()
         self._head: Head | None = None
@@ -226,9 +98,8 @@ class Session:
         self._trailers = False
         self._delivery = Delivery()
         self._pick_in = "request_headers"  # the part of the exchange whose reply will carry the pick
-        self._response_bytes = 0
-        self._tail: deque[bytes] = deque()
-        self._tail_bytes = 0
+        self._request: Request | None = None  # as it was decided, without its body
+        self._answer = _NO_ANSWER
 
     def receive(self, event: Event) -> Sequence[Effect]:
         """Return what is to be done about *event*.
@@ -245,8 +116,9 @@ class Session:
 
     def _request_headers(self, event: RequestHeaders) -> Sequence[Effect]:
         self._head, self._modes = event.head, event.modes
-        if event.end or event.modes.request in (BodyMode.NONE, BodyMode.STREAMED):
-            return self._decide()
+        unread = event.modes.request in (BodyMode.NONE, BodyMode.STREAMED)
+        if event.end or unread:
+            return self._decide(unread=unread and not event.end)
         declared = event.head.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > self._max_body_bytes:
             return self.rejected(self._too_large())
@@ -257,15 +129,18 @@ class Session:
         self._pick_in = "request_body"
         if not self._body:
             self._body = event.data  # all of it, where the proxy kept it until it was whole
-        elif isinstance(self._body, bytearray):
-            self._body += event.data
         else:
-            self._body = bytearray(self._body) + event.data
+            if not isinstance(self._body, Arriving):
+                kind = self._head.headers.get("content-type", "") if self._head is not None else ""
+                self._body = arriving(kind, self._body)
+            self._body.add(event.data)
         if event.subset is not None and self._head is not None:
             self._head = msgspec.structs.replace(self._head, subset=event.subset)
         if len(self._body) > self._max_body_bytes:
             return self.rejected(self._too_large())
         # A buffered body comes in one message; `end` is not set on it when trailers follow.
+        if self._modes.request is BodyMode.BUFFERED_PARTIAL and not event.end:
+            return self._decide(unread=True)  # what the proxy could keep of it, perhaps not all
         return self._decide() if event.end or not self._duplex else ()
 
     def _request_trailers(self, _event: RequestTrailers) -> Sequence[Effect]:
@@ -274,25 +149,29 @@ class Session:
             self._pick_in = "request_trailers"
         return self._decide()
 
-    def _decide(self) -> Sequence[Effect]:
+    def _decide(self, *, unread: bool = False) -> Sequence[Effect]:
         if self._head is None:
             raise ProtocolError("no request headers")
         self.state = State.DECIDING
-        return (Decide(self._head, self._body),)
+        return (Decide(self._head, None if unread else self._body),)
 
-    def decided(self, decision: Decision) -> Sequence[Effect]:
-        """Take the pick and return the replies that carry it."""
+    def decided(self, decision: Decision, rewritten: bytes | None = None) -> Sequence[Effect]:
+        """Take the pick and return the replies that carry it; *rewritten* is what goes on in the body's place, if anything."""
         if self.state is not State.DECIDING or self._head is None:
             raise ProtocolError(f"a pick in state {self.state.name}")
         self.state = State.ROUTED
-        self._delivery = decision.delivery
+        self._delivery, self._request = decision.delivery, decision.request
         remove = [name for name in self._head.headers if name in CONTROL_HEADERS]
         # Not every gateway understands the ordered list that protocol 004 allows; an original-destination cluster does not.
         destination = decision.destination if self._name_retries else decision.destination.partition(",")[0]
-        body, self._body = memoryview(self._body), b""
+        body, self._body = memoryview(self._body if rewritten is None else rewritten), b""
+        length = len(body) if rewritten is not None and "content-length" in self._head.headers else None
+        scores = decision.totals() if self._tell_scores else {}
         if not self._duplex:
-            return (SendPick(self._pick_in, decision, destination, remove),)
-        effects: list[Effect] = [SendPick("request_headers", decision, destination, remove)]
+            return (SendPick(self._pick_in, decision, destination, remove, rewritten, length, scores),)
+        effects: list[Effect] = [
+            SendPick("request_headers", decision, destination, remove, None, length, scores)
+        ]
         if self._pick_in == "request_body":
             effects += self._pieces(body)
         if self._trailers:
@@ -303,7 +182,7 @@ class Session:
         """Take a refusal and return the answer to the client."""
         self.state = State.DONE
         self._body = b""
-        return (Refuse(rejected),)
+        return (Refuse(rejected, self._grpc, self._head.path if self._head is not None else ""),)
 
     def _pieces(self, body: memoryview) -> list[Effect]:
         """Cut *body* for the way back, without copying; an empty one is still one piece: the proxy waits for its end."""
@@ -314,64 +193,70 @@ class Session:
             for at in cuts
         ]
 
-    def _late_body(self, _event: RequestBody) -> Sequence[Effect]:
-        return (Acknowledge("request_body"),)
-
-    def _late_trailers(self, _event: RequestTrailers) -> Sequence[Effect]:
-        return (Acknowledge("request_trailers"),)
-
     # The answer -------------------------------------------------------------------------------------------------
 
     def _response_headers(self, event: ResponseHeaders) -> Sequence[Effect]:
         if self.state is State.START:
             self._modes = event.modes
-        headers = dict(self._delivery.answer_headers)
-        if self._delivery.tell_served:
-            headers[self._delivery.tell_served] = event.served_by or _SERVED_UNKNOWN
-        reply = SetAnswerHeaders(headers) if headers else Acknowledge("response_headers")
+        headers = told_with_answer(self._delivery, event.served_by)
+        changeable = self._modes.response in _CHANGEABLE and not event.end
+        self._answer = answer = Answer(self._request, event.headers, changeable=changeable)
+        remove = answer.removed_headers
+        reply = SetAnswerHeaders(headers, remove) if headers or remove else Acknowledge("response_headers")
         self.state = State.ANSWERING
         ended = self._end() if event.end else []
         return [Answered(event.status, event.served_by), *ended, reply]
 
+    def _answer_without_headers(self, event: ResponseBody | ResponseTrailers) -> Sequence[Effect]:
+        """Begin with what the proxy shows first. Nothing in it is changed: its length may have been promised."""
+        self._answer = Answer(self._request, {}, changeable=False)
+        self.state = State.ANSWERING
+        return self.receive(event)
+
     def _response_body(self, event: ResponseBody) -> Sequence[Effect]:
-        data = event.data
-        effects: list[Effect] = []
-        if data:
-            if not self._response_bytes:
-                effects.append(FirstByte())
-            self._remember(data)
+        answer, mode = self._answer, self._modes.response
+        effects: list[Effect] = [] if answer.size_bytes or not event.data else [FirstByte()]
+        data = answer.passed(event.data, last=event.end or mode is BodyMode.BUFFERED)
         if event.end:
             effects += self._end()
-        if self._modes.response is BodyMode.FULL_DUPLEX_STREAMED:
+        if mode is not BodyMode.FULL_DUPLEX_STREAMED:
+            effects.append(Acknowledge("response_body") if data == event.data else ReplaceBody(data))
+        elif data or event.end:
             effects.append(PassBody("response_body", data, event.end))
-        else:
-            effects.append(Acknowledge("response_body"))
         return effects
 
-    def _response_trailers(self, _event: ResponseTrailers) -> Sequence[Effect]:
-        ended = self._end() if self.state is State.ANSWERING else []
-        return [*ended, Acknowledge("response_trailers")]
+    def _response_trailers(self, event: ResponseTrailers) -> Sequence[Effect]:
+        effects = self._end(event.status) if self.state is State.ANSWERING else []
+        if rest := self._answer.rest():
+            effects.append(PassBody("response_body", rest, end=False))
+        return [*effects, Acknowledge("response_trailers")]
 
-    def _remember(self, data: bytes) -> None:
-        """Keep the last pieces of the answer, as many as cover the tail that usage is read from."""
-        self._response_bytes += len(data)
-        self._tail.append(data)
-        self._tail_bytes += len(data)
-        while self._tail_bytes - len(self._tail[0]) >= TAIL_BYTES:
-            self._tail_bytes -= len(self._tail.popleft())
-
-    def _end(self) -> list[Effect]:
+    def _end(self, status: int | None = None) -> list[Effect]:
         self.state = State.DONE
-        return [Ended(b"".join(self._tail)[-TAIL_BYTES:], self._response_bytes)]
+        return [Ended(self._answer.usage(), self._answer.size_bytes, status)]
 
     # Small questions --------------------------------------------------------------------------------------------
+
+    @property
+    def answer_is_hidden(self) -> bool:
+        """Whether the proxy shows of answers no more than their headers, so that their ends cannot be seen."""
+        return self._modes.response is BodyMode.NONE
 
     @property
     def _duplex(self) -> bool:
         return self._modes.request is BodyMode.FULL_DUPLEX_STREAMED
 
+    @property
+    def _grpc(self) -> bool:
+        kind = self._head.headers.get("content-type", "") if self._head is not None else ""
+        return kind == "application/grpc" or kind.startswith(("application/grpc+", "application/grpc;"))
+
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the request body is larger than {self._max_body_bytes} bytes")
+
+
+def _acknowledging(part: str) -> Callable[[Session, Any], Sequence[Effect]]:
+    return lambda _session, _event: (Acknowledge(part),)
 
 
 _HANDLERS: dict[tuple[State, type[Event]], Callable[[Session, Any], Sequence[Effect]]] = {
@@ -379,13 +264,15 @@ _HANDLERS: dict[tuple[State, type[Event]], Callable[[Session, Any], Sequence[Eff
     (State.START, ResponseHeaders): Session._response_headers,
     (State.READING, RequestBody): Session._request_body,
     (State.READING, RequestTrailers): Session._request_trailers,
-    (State.ROUTED, RequestBody): Session._late_body,
-    (State.ROUTED, RequestTrailers): Session._late_trailers,
+    (State.ROUTED, RequestBody): _acknowledging("request_body"),
+    (State.ROUTED, RequestTrailers): _acknowledging("request_trailers"),
     (State.ROUTED, ResponseHeaders): Session._response_headers,
-    (State.ANSWERING, RequestBody): Session._late_body,
-    (State.ANSWERING, RequestTrailers): Session._late_trailers,
+    (State.ROUTED, ResponseBody): Session._answer_without_headers,
+    (State.ROUTED, ResponseTrailers): Session._answer_without_headers,
+    (State.ANSWERING, RequestBody): _acknowledging("request_body"),
+    (State.ANSWERING, RequestTrailers): _acknowledging("request_trailers"),
     (State.ANSWERING, ResponseBody): Session._response_body,
     (State.ANSWERING, ResponseTrailers): Session._response_trailers,
-    (State.DONE, RequestTrailers): Session._late_trailers,
+    (State.DONE, RequestTrailers): _acknowledging("request_trailers"),
     (State.DONE, ResponseTrailers): Session._response_trailers,
 }

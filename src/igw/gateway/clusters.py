@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from igw.config.inference import InferencePool
-from igw.endpoint import Pool
-from igw.gateway.filters import picker_cluster
+from igw.discovery.snapshot import H2C
+from igw.endpoint import Endpoint, Pool
+from igw.gateway.filters import picker_cluster, picker_log_cluster
 from igw.gateway.settings import GatewaySettings
 from igw.gateway.xds import socket_address, split_hostport, typed
 
@@ -43,9 +44,11 @@ def pool_cluster(pool: str) -> str:
     return f"pool/{pool}"
 
 
-def for_pool(pool: InferencePool, settings: GatewaySettings) -> dict[str, Any]:
-    """Return the cluster of *pool*."""
-    http2 = pool.spec.app_protocol == "kubernetes.io/h2c"
+def for_pool(pool: InferencePool, members: Pool, settings: GatewaySettings) -> dict[str, Any]:
+    """Return the cluster of *pool*, whose endpoints are *members*."""
+    http2 = pool.spec.app_protocol == H2C
+    # A server of gRPC has its `/health` elsewhere, where it speaks HTTP/1.1.
+    apart = any(endpoint.http_port is not None for endpoint in members.endpoints)
     return {
         "name": pool_cluster(pool.key),
         "type": "EDS",
@@ -65,7 +68,7 @@ def for_pool(pool: InferencePool, settings: GatewaySettings) -> dict[str, Any]:
                 "healthy_threshold": 1,
                 "http_health_check": {
                     "path": settings.health_path,
-                    "codec_client_type": "HTTP2" if http2 else "HTTP1",
+                    "codec_client_type": "HTTP2" if http2 and not apart else "HTTP1",
                 },
             }
         ],
@@ -110,11 +113,28 @@ def _protocol(options: dict[str, Any]) -> dict[str, Any]:
 
 def assignment(pool: Pool) -> dict[str, Any]:
     """Return the endpoints of *pool* as EDS gives them."""
-    hosts = [
-        {"endpoint": {"address": socket_address(endpoint.address, endpoint.port)}}
-        for endpoint in pool.endpoints
-    ]
+    hosts = [{"endpoint": _host(endpoint)} for endpoint in pool.endpoints]
     return {"cluster_name": pool_cluster(pool.key), "endpoints": [{"lb_endpoints": hosts}] if hosts else []}
+
+
+def _host(endpoint: Endpoint) -> dict[str, Any]:
+    host = {"address": socket_address(endpoint.address, endpoint.port)}
+    return (
+        host
+        if endpoint.http_port is None
+        else host | {"health_check_config": {"port_value": endpoint.http_port}}
+    )
+
+
+def for_picker_log(hostport: str, *, pings: bool = True) -> dict[str, Any]:
+    """Return the cluster that the picker at *hostport* is told by of requests' ends.
+
+    It goes on while the picker says that it stops: those that wait in its queue need the room.
+    """
+    cluster = for_picker(hostport, pings=pings)
+    name = picker_log_cluster(hostport)
+    del cluster["health_checks"]
+    return cluster | {"name": name, "load_assignment": cluster["load_assignment"] | {"cluster_name": name}}
 
 
 def for_picker(hostport: str, *, pings: bool = True) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from igw.gateway.filters import picker_cluster
+from igw.gateway.filters import picker_log_cluster
 from igw.gateway.xds import typed
 
 ATTRIBUTES: Mapping[str, str] = {
@@ -13,6 +13,7 @@ ATTRIBUTES: Mapping[str, str] = {
     "request_id": "%REQ(X-REQUEST-ID)%",  # where Envoy has heard of no decision
     "endpoint": "%UPSTREAM_HOST%",
     "status": "%RESPONSE_CODE%",
+    "grpc_status": "%GRPC_STATUS_NUMBER%",  # a gRPC answer has this one beside, and a 200 whatever it says
     "flags": "%RESPONSE_FLAGS%",
     "details": "%RESPONSE_CODE_DETAILS%",
     "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
@@ -81,7 +82,7 @@ def _access_log(picker: str, clusters: Sequence[str]) -> dict[str, Any]:
                 "log_name": "completion",
                 "transport_api_version": "V3",
                 "buffer_flush_interval": _FLUSH,
-                "grpc_service": {"envoy_grpc": {"cluster_name": picker_cluster(picker)}},
+                "grpc_service": {"envoy_grpc": {"cluster_name": picker_log_cluster(picker)}},
             },
             disable_builtin_labels=True,
             attributes={"values": values},

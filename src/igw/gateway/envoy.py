@@ -125,6 +125,20 @@ class Envoy:
             bound[status["name"]] = hostport(address["address"], address["port_value"])
         return bound
 
+    async def unhealthy(self) -> set[str]:
+        """Return the clusters of which a host fails its health check, or has not been checked yet."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://{self.admin_address}/clusters?format=json") as answer,
+        ):
+            listed = await answer.json(content_type=None)
+        return {
+            cluster["name"]
+            for cluster in listed.get("cluster_statuses", ())
+            for host in cluster.get("host_statuses", ())
+            if host["health_status"].keys() & {"failed_active_health_check", "pending_active_hc"}
+        }
+
 
 def find_binary() -> str:
     """Return the path of Envoy: beside this Python, else on the PATH."""

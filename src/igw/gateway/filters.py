@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from igw.config.gateway_api import Filter, HeaderModifier
+from igw.gateway.grpc_usage import usage_filter
 from igw.gateway.settings import GatewaySettings
 from igw.gateway.xds import duration, typed
 
@@ -34,50 +35,81 @@ PICKER_HEADERS = (
     "x-llm-d-slo-tpot-ms",
     "x-slo-ttft-ms",
     "x-slo-tpot-ms",
+    "x-igw-queue-ttl-ms",
 )
 """What clients say to the picker; no business of the model server's."""
+
+_MOST_PATIENCE_SECONDS = 3600.0
 
 HEADERS = "igw.headers"
 PICKER = "igw.picker"
 USAGE = "igw.usage"
 
 _USAGE_LUA = """
--- Reads the usage that a model server reports, from the head and the tail of the answer: at most eight pieces of
--- 8 KiB are remembered, nothing is held up or changed. The head counts because Anthropic's stream names the prompt's
--- tokens in its first event.
+-- Reads the usage that a model server reports, from the head and the tail of the answer: 8 KiB and at most eight pieces
+-- of 8 KiB are remembered, nothing is held up or changed. The head counts because Anthropic's stream names the prompt's
+-- tokens in its first event, and vLLM's generate names all of them before the output. What the names mean: igw.parsing.usage.
 local KEPT, PIECE = 8, 8192
-local FIELDS = {
-  prompt_tokens = "prompt_tokens", input_tokens = "prompt_tokens",
-  completion_tokens = "completion_tokens", output_tokens = "completion_tokens",
-  cached_tokens = "cached_tokens", cache_read_input_tokens = "cached_tokens",
-}
+local OBJECTS = { "usage", "meta_info", "details" }
 
-local function note(handle, text)
-  local at = text:match('.*()"usage"%s*:%s*{')
-  local usage = at and text:match('%b{}', at)
-  if not usage then return end
-  for field, name in pairs(FIELDS) do
-    local value = usage:match('"' .. field .. '"%s*:%s*(%d+)')
-    if value then handle:streamInfo():dynamicMetadata():set("igw.usage", name, value) end
+local function count(object, ...)
+  for _, field in ipairs({ ... }) do
+    local value = object:match('"' .. field .. '"%s*:%s*(%d+)%s*[,}]')
+    if value then return tonumber(value) end
+  end
+end
+
+local function counts(object)
+  local read, written = count(object, "cache_read_input_tokens"), count(object, "cache_creation_input_tokens")
+  local input = count(object, "input_tokens")
+  local prompt = count(object, "prompt_tokens") or input and input + (read or 0) + (written or 0)
+    or count(object, "input_length")
+  local completion = count(object, "completion_tokens", "output_tokens", "generated_tokens")
+  if not prompt and not completion then prompt = count(object, "total_tokens") end
+  return { prompt_tokens = prompt, completion_tokens = completion, cached_tokens = count(object, "cached_tokens") or read }
+end
+
+local FIRST, LAST = "^.-", "^.*"
+
+local function note(handle, text, which)
+  for _, name in ipairs(OBJECTS) do
+    local at = text:match(which .. '"' .. name .. '"%s*:%s*(){')
+    local found = at and counts(text:match('^%b{}', at) or text:sub(at)) or {}
+    for field, value in pairs(found) do
+      handle:streamInfo():dynamicMetadata():set("igw.usage", field, string.format("%.0f", value))
+    end
+    if next(found) then return true end
   end
 end
 
 function envoy_on_response(handle)
-  local head, pieces, count = nil, {}, 0
+  local headers = handle:headers()
+  local kind = headers:get("content-type") or "json"
+  if headers:get("content-encoding") or not (kind:find("json") or kind:find("event%-stream")) then return end
+  local head, missing, pieces, count = {}, PIECE, {}, 0
   for chunk in handle:bodyChunks() do
     local size = chunk:length()
     if size > 0 then
       local from = size > PIECE and size - PIECE or 0
-      head = head or chunk:getBytes(0, size - from)
+      if missing > 0 then
+        head[#head + 1] = chunk:getBytes(0, math.min(size, missing))
+        missing = missing - size
+      end
       pieces[count % KEPT] = chunk:getBytes(from, size - from)
       count = count + 1
     end
   end
-  if not head then return end
+  if count == 0 then return end
   local tail = {}
   for index = math.max(count - KEPT, 0), count - 1 do tail[#tail + 1] = pieces[index % KEPT] end
-  note(handle, head)
-  note(handle, table.concat(tail))
+  head, tail = table.concat(head), table.concat(tail)
+  local opens = head:match("^%s*(.)")
+  if opens == "{" then
+    if not note(handle, tail, LAST) then note(handle, head, FIRST) end
+  elseif opens ~= "[" then  -- a stream; a list would be answers to several prompts
+    note(handle, head, FIRST)
+    note(handle, tail, LAST)
+  end
 end
 """
 
@@ -106,6 +138,7 @@ def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
                 "filters.http.lua.v3.Lua", default_source_code={"inline_string": _USAGE_LUA}
             ),
         },
+        usage_filter(),
         # x-envoy-upstream-service-time and its kin tell clients nothing they should know.
         {
             "name": "envoy.filters.http.router",
@@ -119,7 +152,8 @@ def _picker(settings: GatewaySettings) -> dict[str, Any]:
         "filters.http.ext_proc.v3.ExternalProcessor",
         grpc_service=_grpc(picker_cluster(settings.picker)),
         message_timeout=duration(settings.picker_timeout_seconds),
-        max_message_timeout=duration(settings.picker_timeout_seconds),
+        # a picker says within a second that it lets a request wait in its queue: one that says nothing hangs
+        max_message_timeout=duration(_MOST_PATIENCE_SECONDS),
         status_on_error={"code": "ServiceUnavailable"},
         # without it the pick's metadata is dropped
         metadata_options={"receiving_namespaces": {"untyped": ["envoy.lb"]}},
@@ -129,17 +163,17 @@ def _picker(settings: GatewaySettings) -> dict[str, Any]:
     )
 
 
-def _mode(*, streamed: bool) -> dict[str, str]:
-    """The request is shown to the picker, the answer never leaves Envoy."""
+def _mode(*, streamed: bool, answers: bool = False) -> dict[str, str]:
+    """The request is shown to the picker; the answer never leaves Envoy, unless *answers* are to be changed."""
     return {
         "request_header_mode": "SEND",
         # BUFFERED keeps content-length, does not send the body back and fails open at once; streaming needs the
         # trailers, and is for bodies of any size
         "request_body_mode": "FULL_DUPLEX_STREAMED" if streamed else "BUFFERED",
         "request_trailer_mode": "SEND" if streamed else "SKIP",
-        "response_header_mode": "SKIP",
-        "response_body_mode": "NONE",
-        "response_trailer_mode": "SKIP",
+        "response_header_mode": "SEND" if answers else "SKIP",
+        "response_body_mode": "FULL_DUPLEX_STREAMED" if answers else "NONE",
+        "response_trailer_mode": "SEND" if answers else "SKIP",
     }
 
 
@@ -148,13 +182,23 @@ def picker_cluster(hostport: str) -> str:
     return f"picker/{hostport}"
 
 
+def picker_log_cluster(hostport: str) -> str:
+    """Return the name of the cluster by which the picker at *hostport* is told of requests' ends."""
+    return f"picker-log/{hostport}"
+
+
 def _grpc(cluster: str) -> dict[str, Any]:
     # no timeout: it would end the stream, and a message has its own
     return {"envoy_grpc": {"cluster_name": cluster}}
 
 
-def for_pool(pool: str, picker: str, *, fail_open: bool, streamed: bool) -> dict[str, Any]:
-    """Return the filter settings of a route to *pool*: ask *picker*, and tell it which pool is meant."""
+def for_pool(
+    pool: str, picker: str, *, fail_open: bool, streamed: bool, answers: bool = False
+) -> dict[str, Any]:
+    """Return the filter settings of a route to *pool*: ask *picker*, and tell it which pool is meant.
+
+    *answers*: show them to the picker, which writes the model's name back that the client asked for.
+    """
     overrides = {
         "grpc_service": _grpc(picker_cluster(picker)),
         "grpc_initial_metadata": [
@@ -162,7 +206,7 @@ def for_pool(pool: str, picker: str, *, fail_open: bool, streamed: bool) -> dict
             {"key": "x-igw-mode", "value": "lean"},
         ],
         "failure_mode_allow": fail_open,
-        "processing_mode": _mode(streamed=streamed),
+        "processing_mode": _mode(streamed=streamed, answers=answers),
     }
     return {
         PICKER: typed("filters.http.ext_proc.v3.ExtProcPerRoute", overrides=overrides),

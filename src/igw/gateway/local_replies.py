@@ -25,6 +25,7 @@ class Reply(msgspec.Struct, frozen=True):
     reason: str = ""
     status: int | None = None
     retry: bool = False
+    param: str | None = None
 
 
 # The picker's ImmediateResponse has no details, or its own and then a content type; Envoy writes its content type later.
@@ -92,15 +93,45 @@ REPLIES = (
 """Asked in this order; the first that fits is sent."""
 
 
-def local_reply_config() -> dict[str, Any]:
-    """Return `local_reply_config` of the HTTP connection manager."""
-    return {"mappers": [_mapper(reply) for reply in REPLIES]}
+BY_BODY = (
+    Reply(
+        "response.code_details == 'cluster_not_found' && 'x-gateway-model-name' in request.headers",
+        "There is no model `%REQ(X-GATEWAY-MODEL-NAME)%` here; GET /v1/models lists those there are.",
+        "invalid_request_error",
+        "model_not_found",
+        "rejected-no-route",
+        param="model",
+    ),
+    Reply(
+        "response.code_details == 'cluster_not_found'",
+        "No route of this gateway matches the host, path and headers of the request, and its body names no model.",
+        "invalid_request_error",
+        "route_not_found",
+        "rejected-no-route",
+    ),
+)
+"""What is asked before `REPLIES` where routes are chosen by the body."""
+
+
+def local_reply_config(*, by_body: bool = False) -> dict[str, Any]:
+    """Return `local_reply_config` of the HTTP connection manager; *by_body*: of a listener whose routes are chosen by the body."""
+    return {"mappers": [_mapper(reply) for reply in (*(BY_BODY if by_body else ()), *REPLIES)]}
 
 
 def error_body(reply: Reply) -> str:
     """Return *reply* as OpenAI's SDKs expect an error."""
-    error = {"message": reply.message, "type": reply.type, "param": None, "code": reply.code}
-    return msgspec.json.encode({"error": error}).decode()
+    return msgspec.json.encode(_error(reply)).decode()
+
+
+def _error(reply: Reply) -> dict[str, Any]:
+    return {"error": {"message": reply.message, "type": reply.type, "param": reply.param, "code": reply.code}}
+
+
+def _body(reply: Reply) -> dict[str, Any]:
+    # Where the message repeats what a client wrote, Envoy has to escape it.
+    if "%" in reply.message:
+        return {"json_format": _error(reply)}
+    return {"text_format_source": {"inline_string": error_body(reply)}, "content_type": "application/json"}
 
 
 def _mapper(reply: Reply) -> dict[str, Any]:
@@ -116,10 +147,7 @@ def _mapper(reply: Reply) -> dict[str, Any]:
                 ),
             }
         },
-        "body_format_override": {
-            "text_format_source": {"inline_string": error_body(reply)},
-            "content_type": "application/json",
-        },
+        "body_format_override": _body(reply),
         "headers_to_add": [
             {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
             for key, value in headers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from igw.config.durations import seconds
 from igw.config.gateway_api import (
@@ -19,13 +19,24 @@ from igw.config.gateway_api import (
 from igw.config.inference import InferencePool
 from igw.config.manifests import Manifests
 from igw.config.references import attached
-from igw.gateway import filters
+from igw.discovery.snapshot import H2C, rewrites
+from igw.gateway import filters, grpc_usage
+from igw.gateway.body_routing import BodyRouting, body_routing, completed
 from igw.gateway.clusters import pool_cluster
 from igw.gateway.settings import GatewaySettings
 from igw.gateway.xds import duration, typed
 
 STREAMED_FROM_BYTES = 1 << 20
 """Bodies of at least this declared length pass through the picker in pieces: kept whole, each would cost several copies of itself."""
+
+_LARGE = {"name": "content-length", "range_match": {"start": STREAMED_FROM_BYTES, "end": 2**62}}
+
+
+class _Backend(NamedTuple):
+    """A pool, and whether its answers are shown to the picker."""
+
+    pool: InferencePool
+    rewritten: bool
 
 
 def route_configuration(
@@ -39,7 +50,9 @@ def route_configuration(
             entries += [
                 (match, route, rule) for rule in route.spec.rules for match in rule.matches or (RouteMatch(),)
             ]
-    pools = {pool.key: pool for pool in manifests.pools}
+    rewritten = rewrites(manifests)
+    pools = {pool.key: _Backend(pool, pool.key in rewritten) for pool in manifests.pools}
+    routing = body_routing(gateway, listener, manifests)
     return {
         "name": name,
         "ignore_port_in_host_matching": True,
@@ -50,15 +63,22 @@ def route_configuration(
                 "name": host,
                 "domains": [host],
                 "request_body_buffer_limit": settings.max_request_body_bytes,
-                "routes": [
-                    written
-                    for match, route, rule in sorted(entries, key=lambda entry: precedence(entry[0]))
-                    for written in _routes(match, route, rule, pools, settings)
-                ],
+                "routes": _completed(
+                    [
+                        written
+                        for match, route, rule in sorted(entries, key=lambda entry: precedence(entry[0]))
+                        for written in _routes(match, route, rule, pools, settings)
+                    ],
+                    routing,
+                ),
             }
             for host, entries in hosts.items()
         ],
     }
+
+
+def _completed(routes: list[dict[str, Any]], routing: BodyRouting | None) -> list[dict[str, Any]]:
+    return completed(routes, routing, _LARGE) if routing else routes
 
 
 def precedence(match: RouteMatch) -> tuple[int, ...]:
@@ -83,14 +103,13 @@ def _routes(
     match: RouteMatch,
     route: HTTPRoute,
     rule: Rule,
-    pools: dict[str, InferencePool],
+    pools: dict[str, _Backend],
     settings: GatewaySettings,
 ) -> Iterator[dict[str, Any]]:
     """Yield what becomes of requests that fit *match*: those with large bodies first, where the route leaves that to us."""
     if route.request_body == "Auto":
         large = _route(match, route, rule, pools, settings, streamed=True)
-        length = {"name": "content-length", "range_match": {"start": STREAMED_FROM_BYTES, "end": 2**62}}
-        large["match"]["headers"] = [*large["match"].get("headers", ()), length]
+        large["match"]["headers"] = [*large["match"].get("headers", ()), _LARGE]
         yield large
     yield _route(match, route, rule, pools, settings, streamed=route.request_body == "Streamed")
 
@@ -99,7 +118,7 @@ def _route(
     match: RouteMatch,
     route: HTTPRoute,
     rule: Rule,
-    pools: dict[str, InferencePool],
+    pools: dict[str, _Backend],
     settings: GatewaySettings,
     *,
     streamed: bool,
@@ -123,19 +142,20 @@ def _route(
 def _share(
     backend: BackendRef,
     route: HTTPRoute,
-    pools: dict[str, InferencePool],
+    pools: dict[str, _Backend],
     settings: GatewaySettings,
     *,
     streamed: bool,
 ) -> dict[str, Any]:
-    pool = pools[f"{backend.namespace or route.namespace}/{backend.name}"]
+    pool, answers = pools[f"{backend.namespace or route.namespace}/{backend.name}"]
     asked = filters.for_pool(
-        pool.key, settings.picker_of(pool.key), fail_open=pool.fail_open, streamed=streamed
+        pool.key, settings.picker_of(pool.key), fail_open=pool.fail_open, streamed=streamed, answers=answers
     )
+    counted = grpc_usage.on() if pool.spec.app_protocol == H2C else {}
     return {
         "name": pool_cluster(pool.key),
         "weight": backend.weight,
-        "typed_per_filter_config": {**asked, **filters.header_changes(backend.filters)},
+        "typed_per_filter_config": {**asked, **counted, **filters.header_changes(backend.filters)},
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import socket
 from collections.abc import Coroutine, Mapping
@@ -14,6 +15,7 @@ from igw.endpoint import hostport
 from igw.errors import ConfigError
 from igw.gateway.ads import AdsServer, XdsRejected
 from igw.gateway.envoy import Envoy
+from igw.gateway.filters import picker_cluster
 from igw.gateway.listeners import listener_name
 from igw.gateway.settings import GatewaySettings
 from igw.gateway.translate import translate
@@ -100,6 +102,20 @@ class GatewayRunner:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+
+    async def finds_picker(self, within_seconds: float) -> bool:
+        """Wait until Envoy finds its picker healthy; return whether it does.
+
+        On a busy machine the first health check may time out. Until the next one, requests would fail open past a picker that is there.
+        """
+        name = picker_cluster(self._settings.picker)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_seconds):
+                # Envoy tells nobody when a health check has passed.
+                while name in await self._while_alive(self._envoy.unhealthy()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+                return True
+        return False
 
     async def update(self, manifests: Manifests) -> None:
         """Make *manifests* what is served; requests in flight go on undisturbed.

@@ -8,6 +8,7 @@ from typing import Any
 from igw.config.manifests import Manifests
 from igw.discovery.snapshot import pools as pool_snapshots
 from igw.gateway import clusters
+from igw.gateway.body_routing import body_routing
 from igw.gateway.listeners import for_listener, listener_name
 from igw.gateway.routes import route_configuration
 from igw.gateway.settings import GatewaySettings
@@ -16,7 +17,8 @@ from igw.gateway.xds import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resources, Xds
 
 def translate(manifests: Manifests, settings: GatewaySettings) -> XdsSnapshot:
     """Return the listeners, routes, clusters and endpoints for *manifests*."""
-    pickers = _pools_by_picker(manifests, settings)
+    pickers, members = _pools_by_picker(manifests, settings), pool_snapshots(manifests)
+    asked = [*pickers, *({settings.body_router} - {"", *pickers})]
     named = [
         (listener_name(gateway, listener), gateway, listener)
         for gateway in manifests.gateways
@@ -27,16 +29,20 @@ def translate(manifests: Manifests, settings: GatewaySettings) -> XdsSnapshot:
             CLUSTER: _resources(
                 CLUSTER,
                 [
-                    *(clusters.for_picker(picker, pings=settings.picker_pings) for picker in pickers),
-                    *(clusters.for_pool(pool, settings) for pool in manifests.pools),
+                    *(clusters.for_picker(each, pings=settings.picker_pings) for each in asked),
+                    *(clusters.for_picker_log(each, pings=settings.picker_pings) for each in pickers),
+                    *(clusters.for_pool(pool, members[pool.key], settings) for pool in manifests.pools),
                 ],
             ),
-            ENDPOINTS: _resources(
-                ENDPOINTS, map(clusters.assignment, pool_snapshots(manifests).values()), "cluster_name"
-            ),
+            ENDPOINTS: _resources(ENDPOINTS, map(clusters.assignment, members.values()), "cluster_name"),
             LISTENER: _resources(
                 LISTENER,
-                (for_listener(gateway, listener, settings, pickers) for _, gateway, listener in named),
+                (
+                    for_listener(
+                        gateway, listener, settings, pickers, body_routing(gateway, listener, manifests)
+                    )
+                    for _, gateway, listener in named
+                ),
             ),
             ROUTES: _resources(
                 ROUTES,

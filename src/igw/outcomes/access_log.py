@@ -14,6 +14,7 @@ from opentelemetry.proto.logs.v1 import logs_pb2
 
 from igw.outcomes.ledger import Ledger
 from igw.outcomes.outcome import End, Outcome
+from igw.parsing.grpc_status import as_http
 from igw.parsing.usage import Usage
 
 SERVICE = "opentelemetry.proto.collector.logs.v1.LogsService"
@@ -30,7 +31,8 @@ _UPSTREAM_FAILED = {"UF", "UC", "UR", "UH", "LR", "URX", "UT", "UMSDR", "UPE", "
 def outcome(attributes: dict[str, str]) -> Outcome:
     """Return what one access-log record tells."""
     flags = {flag for flag in attributes.get("flags", "").split(",") if flag not in ("", "-")}
-    status = _int(attributes, "status") or 0
+    # What a gRPC call says of its end counts, not the 200 that it begins with.
+    status = as_http(attributes.get("grpc_status", "")) or _int(attributes, "status") or 0
     return Outcome(
         end=_end(flags, status),
         status=status,

@@ -181,7 +181,10 @@ class Health:
 
     def _pool_of(self, columns: Columns) -> _Pool:
         """Return what is remembered of a pool, without the endpoints that left."""
-        pool = self._pools.setdefault(columns.pool.key, _Pool())
+        key = columns.pool.key
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = _Pool()
         if len(pool.records) > len(columns.row):
             for hostport in pool.records.keys() - columns.row.keys():
                 del pool.records[hostport]

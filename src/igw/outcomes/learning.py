@@ -27,7 +27,12 @@ class Learning:
         """Take the lesson of one outcome."""
         answer, now = _answer(decision, outcome), self._clock()
         for promises in self._promises():
-            promises.end(decision.id, now, answer)
+            if decision.request.generation is None:
+                promises.end(decision.id, now, answer)
+            else:
+                # Its time says how long pictures or sound take, and nothing of text.
+                promises.end(decision.id, now)
+                promises.generating.end(decision.id, now, None if answer is None else answer.e2e_seconds)
 
 
 def _answer(decision: Decision, outcome: Outcome) -> Answer | None:
@@ -40,10 +45,11 @@ def _answer(decision: Decision, outcome: Outcome) -> Answer | None:
     if usage.prompt_tokens:
         # Engines that say nothing of their cache may have none or be silent: what was believed stands then.
         share = None if usage.cached_tokens is None else 1.0 - usage.cached_tokens / usage.prompt_tokens
+    waited, ttft = decision.waited_seconds, outcome.ttft_seconds if decision.request.stream else None
     return Answer(
-        e2e_seconds=e2e,
+        e2e_seconds=max(0.0, e2e - waited),
         output_tokens=usage.completion_tokens or 0,
-        ttft_seconds=outcome.ttft_seconds if decision.request.stream else None,
+        ttft_seconds=None if ttft is None else max(0.0, ttft - waited),
         uncached_share=share,
-        model=decision.request.model,
+        model=decision.request.served_model,
     )

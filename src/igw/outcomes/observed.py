@@ -13,14 +13,15 @@ from igw.errors import Rejected
 from igw.outcomes.health import Ejection
 from igw.outcomes.outcome import End, Outcome
 from igw.prefix.hashing import tokens_at
-from igw.request import Request
+from igw.request import Head, Request
 from igw.telemetry.families import Bounded, Families
 
 log = structlog.get_logger("outcomes")
 
 _DEFAULT_FLOW = "default-flow"
 _MOST_COMBINATIONS = 2_000
-"""Combinations of model and flow that get series of their own; clients choose both names."""
+"""Combinations of model, target, flow and priority that get series of their own; clients choose names."""
+_UNREAD = Request(Head("", "", {}))
 
 
 class _Children:
@@ -81,7 +82,7 @@ class RequestMetrics:
         self._families = families
         self._models = Bounded()
         self._flows = Bounded()
-        self._children: dict[tuple[str, str], _Children] = {}
+        self._children: dict[tuple[str, str, str, int], _Children] = {}
         self._hit_ratio = families.prefix_indexer_hit_ratio.labels(
             "approx-prefix-cache-producer", "approx-prefix-cache-producer"
         )
@@ -89,7 +90,7 @@ class RequestMetrics:
     def decided(self, decision: Decision) -> None:
         """Note a pick."""
         request = decision.request
-        children = self._of(request.model, request.fairness_id)
+        children = self._of(request)
         children.total.inc()
         children.size.observe(request.body_bytes)
         if decision.blocks:
@@ -97,12 +98,12 @@ class RequestMetrics:
 
     def refused(self, request: Request | None, rejected: Rejected) -> None:
         """Note a request that got an error from us instead of a pick; *request* is None if it could not be read."""
-        labels = self._of(request.model if request else "", request.fairness_id if request else "").labels
+        labels = self._of(request or _UNREAD).labels
         self._families.request_error_total.labels(*labels, rejected.code).inc()
 
     def __call__(self, decision: Decision, outcome: Outcome) -> None:
         """Note an end (ledger listener). Aborted requests count nowhere but in the error counter."""
-        children = self._of(decision.request.model, decision.request.fairness_id)
+        children = self._of(decision.request)
         if outcome.end is End.FAILED or outcome.status >= 400:
             self._families.request_error_total.labels(*children.labels, "ModelServerError").inc()
         if outcome.end is not End.COMPLETE:
@@ -112,19 +113,20 @@ class RequestMetrics:
         self._times(children, decision.request.stream, outcome)
         if decision.expected_ttft_seconds and decision.request.stream and outcome.ttft_seconds is not None:
             self._families.ttft_actual_to_expected.observe(
-                outcome.ttft_seconds / decision.expected_ttft_seconds
+                max(0.0, outcome.ttft_seconds - decision.waited_seconds) / decision.expected_ttft_seconds
             )
         self._tokens(children, outcome)
 
-    def _of(self, model: str, fairness_id: str) -> _Children:
-        key = (self._models[model], self._flows[fairness_id or _DEFAULT_FLOW])
+    def _of(self, request: Request) -> _Children:
+        model = self._models[request.model]
+        target = self._models[request.target_model] if request.target_model else model
+        key = (model, target, self._flows[request.fairness_id or _DEFAULT_FLOW], request.priority)
         children = self._children.get(key)
         if children is None and len(self._children) >= _MOST_COMBINATIONS:
-            key = ("other", "other")
+            key = ("other", "other", "other", 0)
             children = self._children.get(key)
         if children is None:
-            labels = (key[0], key[0], key[1], "0")
-            children = self._children[key] = _Children(self._families, labels)
+            children = self._children[key] = _Children(self._families, (*key[:3], str(key[3])))
         return children
 
     @staticmethod

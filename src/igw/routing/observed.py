@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter as Tally
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -12,20 +13,27 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from igw.columns import Columns
 from igw.decision import Decision
 from igw.errors import Rejected
+from igw.flow.api import Dispatched, Item
 from igw.outcomes.ledger import Ledger
 from igw.outcomes.observed import RequestMetrics
 from igw.prefix.index import PrefixIndex
 from igw.request import Request
+from igw.routing.claims import Claim
 from igw.routing.pools import Pools
+from igw.routing.router import Queue
+from igw.telemetry import recording
 from igw.telemetry.families import Bounded, Families
 
 Route = Callable[[Request], Awaitable[Decision]]
+_MOST_SERIES = 2_000
+"""Combinations of tenant, priority and model of a queue whose series is at hand."""
 
 
 def observed(route: Route, families: Families, requests: RequestMetrics, clock: Callable[[], float]) -> Route:
     """Return *route*, timed and counted."""
     seconds = families.scheduler_e2e_duration_seconds
     attempts = families.scheduler_attempts_total
+    rewrites = families.model_rewrite_decisions_total
     models, names = Bounded(), Bounded(10_000)
 
     async def timed(request: Request) -> Decision:
@@ -33,17 +41,67 @@ def observed(route: Route, families: Families, requests: RequestMetrics, clock: 
         try:
             decision = await route(request)
         except Rejected:
-            attempts.labels("failure", models[request.model], "", "", "").inc()
+            attempts.labels("failure", models[request.served_model], "", "", "").inc()
             raise
-        seconds.observe(clock() - start)
-        endpoint = decision.endpoint
-        attempts.labels(
-            "success", models[request.model], names[endpoint.name], endpoint.namespace, endpoint.port
-        ).inc()
+        seconds.observe(clock() - start - decision.waited_seconds)
+        endpoint, request = decision.endpoint, decision.request
+        target = models[request.served_model]
+        attempts.labels("success", target, names[endpoint.name], endpoint.namespace, endpoint.port).inc()
+        if request.rewritten_by or request.target_model:
+            by, rule = request.rewritten_by or ("", "")
+            rewrites.labels(names[by], rule, models[request.model], target).inc()
         requests.decided(decision)
         return decision
 
     return timed
+
+
+class ObservedQueue:
+    """A queue that says how long requests have waited there, and how that ended."""
+
+    def __init__(self, queue: Queue, pool: str, families: Families, clock: Callable[[], float]) -> None:
+        self._queue = queue
+        self._pool = pool
+        self._seconds = families.flow_control_request_queue_duration_seconds
+        self._clock = clock
+        self._names, self._models = Bounded(), Bounded()
+        self._dispatched: dict[tuple[str, int, str, str], recording.Tally] = {}
+
+    async def place(self, item: Item, claim: Claim, /) -> Dispatched:
+        """Return once *item* has its place."""
+        outcome, start = "EvictedOther", self._clock()
+        try:
+            placed = await self._queue.place(item, claim)
+        except asyncio.CancelledError:
+            outcome = "EvictedContextCancelled"
+            raise
+        except Rejected as rejected:
+            outcome = rejected.queue_outcome or outcome
+            raise
+        else:
+            outcome = "Dispatched"
+            key = (item.flow, item.priority, claim.request.model, claim.request.served_model)
+            series = self._dispatched.get(key)
+            if series is None:
+                series = self._series(item, claim, outcome)
+                if len(self._dispatched) < _MOST_SERIES:
+                    self._dispatched[key] = series
+            series.observe(placed.waited_seconds)
+            return placed
+        finally:
+            if outcome != "Dispatched":
+                self._series(item, claim, outcome).observe(self._clock() - start)
+
+    def _series(self, item: Item, claim: Claim, outcome: str) -> recording.Tally:
+        names, models, request = self._names, self._models, claim.request
+        return self._seconds.labels(
+            names[item.flow],
+            str(item.priority),
+            outcome,
+            self._pool,
+            models[request.model],
+            models[request.served_model],
+        )
 
 
 class State:
@@ -105,7 +163,7 @@ class State:
         )
         backlog = GaugeMetricFamily(
             "igw_backlog_seconds",
-            "Prefill promised to an endpoint and not done.",
+            "Prefill, and output other than text, promised to an endpoint and not done.",
             labels=("name", "endpoint"),
         )
         factors = GaugeMetricFamily(
@@ -115,14 +173,17 @@ class State:
         )
         for name, columns in self._named():
             promises = self._pools.promises_of(columns)
-            if not promises.model.observations:
-                continue
-            for of, seconds in msgspec.structs.asdict(promises.model.rates).items():
+            texts, others = promises.model.observations, dict(promises.generating.kinds())
+            of_texts = msgspec.structs.asdict(promises.model.rates) if texts else {}
+            for of, seconds in (of_texts | others).items():
                 rates.add_metric((name, of), seconds)
-            for each in promises.statistics():
-                backlog.add_metric((name, each.endpoint), each.backlog_seconds)
-                factors.add_metric((name, each.endpoint, "prefill"), each.prefill_factor)
-                factors.add_metric((name, each.endpoint, "decode"), each.decode_factor)
+            for each in promises.statistics() if texts or others else ():
+                backlog.add_metric((name, each.endpoint), each.backlog_seconds + each.generate_seconds)
+                if texts:
+                    factors.add_metric((name, each.endpoint, "prefill"), each.prefill_factor)
+                    factors.add_metric((name, each.endpoint, "decode"), each.decode_factor)
+                if others:
+                    factors.add_metric((name, each.endpoint, "generate"), each.generate_factor)
         yield from (rates, backlog, factors)
 
     def _named(self) -> list[tuple[str, Columns]]:
@@ -142,9 +203,12 @@ class State:
             "llm_d_epp_request_running", "Requests that were picked for and have not ended.",
             labels=("model_name", "target_model_name", "fairness_id", "priority"),
         )  # fmt: skip
-        open_by = Tally(request.model for request in self._ledger.open_requests())
-        for model, count in open_by.most_common(1000):
-            running.add_metric((model, model, "", "0"), count)
+        open_by = Tally(
+            (request.model, request.served_model, "", str(request.priority))
+            for request in self._ledger.open_requests()
+        )
+        for labels, count in open_by.most_common(1000):
+            running.add_metric(labels, count)
         yield running
 
 

@@ -115,6 +115,8 @@ def candidates(columns: Columns, head: Head, now: float) -> tuple[tuple[Endpoint
     if head.subset is not None:
         allowed = set(head.subset)
         endpoints = tuple(e for e in endpoints if e.hostport in allowed or e.address in allowed)
+        if not endpoints and columns.pool.endpoints:
+            raise NoEndpoints(f"the gateway's subset hint names no endpoint of pool {columns.pool.key}")
     if not endpoints:
         raise NoEndpoints(f"pool {columns.pool.key} has no endpoint that may serve this request")
     row = columns.row

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from igw.decision import Decision
 from igw.facts import Facts
 from igw.request import Request
-from igw.work.cost import BEFORE_FIRST_TOKEN, Work, price
+from igw.work.cost import BEFORE_FIRST_TOKEN, Promised, Work, price
 from igw.work.promises import Promises
 
 
@@ -19,18 +19,30 @@ def priced(
     promises: Promises,
     slots: NDArray[np.intp],
     oldest_use: NDArray[np.float64],
-) -> Facts:
-    """Return *facts* with what *request* costs at each candidate. Shapes: [candidates] of slots, [slots] of *oldest_use*."""
+) -> tuple[Facts, Promised]:
+    """Return *facts* with what *request* costs at each candidate, and what they have to do already.
+
+    Shapes: [candidates] of slots, [slots] of *oldest_use*.
+    """
     model, tokens = promises.model, max(1, request.prompt_tokens)
-    work = Work(tokens, tokens - facts.matched_tokens, model.output_tokens(request.model))
-    found = price(work, promises.promised(slots, facts.now), model.rates, model.decode_seconds)
-    return msgspec.structs.replace(
-        facts, cost=found.total, own_cost=found.own, costs=found.terms, oldest_use=oldest_use[slots]
+    work = Work(tokens, tokens - facts.matched_tokens, model.output_tokens(request.served_model))
+    if request.generation is not None:
+        ahead, takes = promises.generating.price(slots, request.generation, facts.now)
+        further = {"generate_backlog": ahead, "generate": takes}
+        work = msgspec.structs.replace(work, output_tokens=0.0, further=further)
+    promised = promises.promised(slots, facts.now)
+    found = price(work, promised, model.rates, model.decode_seconds)
+    own = found.own if request.generation is None else found.own + takes
+    facts = msgspec.structs.replace(
+        facts, cost=found.total, own_cost=own, costs=found.terms, oldest_use=oldest_use[slots]
     )
+    return facts, promised
 
 
-def expected_ttft_seconds(facts: Facts, promises: Promises, index: int) -> float:
-    """Return when the first token of the candidate *index* is expected, from dispatch."""
+def expected_ttft_seconds(request: Request, facts: Facts, promises: Promises, index: int) -> float:
+    """Return when the first token of the candidate *index* is expected, from dispatch; 0 for what is no text and has none."""
+    if request.generation is not None:
+        return 0.0
     return promises.model.rates.overhead + sum([facts.costs[name].item(index) for name in BEFORE_FIRST_TOKEN])
 
 
@@ -39,4 +51,6 @@ def promise(promises: Promises, slot: int, decision: Decision) -> None:
     request = decision.request
     tokens = max(1, request.prompt_tokens)
     uncached = tokens - decision.matched_tokens
+    if request.generation is not None:
+        promises.generating.send(decision.id, slot, request.generation, decision.decided_at)
     promises.send(decision.id, slot, tokens, uncached, decision.decided_at, stream=request.stream)

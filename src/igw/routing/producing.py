@@ -70,7 +70,11 @@ async def wait(
     """Return what the asynchronous producers of *levels* find out: those of a level together, each within its level's deadline."""
     waited: dict[str, Mapping[str, Any]] = {}
     endpoints = facts.endpoints
-    for level in levels:
+    levels = tuple(levels)
+    last = max(
+        (number for number, level in enumerate(levels) if any(each.waits for each in level)), default=-1
+    )
+    for level in levels[: last + 1]:  # who comes after them is asked when they have answered
         waiting = [each for each in level if each.waits]
         if waiting:
             waited.update(await _together(waiting, request, facts, failed))

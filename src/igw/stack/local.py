@@ -109,7 +109,7 @@ class LocalStack:
     async def _start_servers(self, directory: Path, manifests: Manifests) -> None:
         relay = self._report.relay(MODEL_SERVERS)
         said = await self._supervisor.bring_up(model_servers(self._paths, directory, relay))
-        self._report.servers_up(_model(manifests), said["endpoints"])
+        self._report.servers_up(_servers(manifests), said["endpoints"])
         self._simulated = {hostport(each["address"], int(each["port"])) for each in said["endpoints"]}
         file = directory / "endpoints.yaml"
         file.write_bytes(msgspec.yaml.encode({"endpoints": said["endpoints"]}))
@@ -137,6 +137,15 @@ class LocalStack:
 
 def _model(manifests: Manifests) -> str:
     return str(manifests.simulators[0].body["spec"]["model"]) if manifests.simulators else ""
+
+
+def _servers(manifests: Manifests) -> dict[str, int]:
+    """Return how many servers there are of each model."""
+    models: dict[str, int] = {}
+    for simulator in manifests.simulators:
+        spec = simulator.body["spec"]
+        models[str(spec["model"])] = models.get(str(spec["model"]), 0) + int(spec.get("replicas", 1))
+    return models
 
 
 def _bodies(manifests: Manifests) -> list[object]:

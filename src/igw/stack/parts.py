@@ -25,6 +25,9 @@ MODEL_SERVERS = "model servers"
 ENDPOINT_PICKER = "endpoint picker"
 ENVOY = "Envoy"
 
+_PICKER_SECONDS = 10.0
+"""How long Envoy may take to find a healthy picker healthy: several of its health checks."""
+
 
 def model_servers(paths: Sequence[Path], directory: Path, relay: Relay) -> Child:
     """Return `igw sim`; its ready line has the `endpoints`. Temporary files go to *directory*."""
@@ -65,7 +68,9 @@ class Envoy:
         """Return `listeners` (name -> address) and the `admin` address, once Envoy has taken all of it."""
         with _death_told(self.name):
             await self._runner.start()  # leaves nothing behind when it fails
-        self._is_up = True
+            self._is_up = True
+            # One that is never found healthy is the picker's fault: what is said of it says more than we could here.
+            await self._runner.finds_picker(_PICKER_SECONDS)
         return {"listeners": dict(self._runner.addresses), "admin": self._runner.admin_address}
 
     async def update(self, manifests: Manifests) -> None:

@@ -23,11 +23,12 @@ class Report:
         self._out = out
         self._err = err
 
-    def servers_up(self, model: str, endpoints: Sequence[Mapping[str, str]]) -> None:
-        """Say where the model servers are, the first few of them."""
+    def servers_up(self, models: Mapping[str, int], endpoints: Sequence[Mapping[str, str]]) -> None:
+        """Say how many there are of each of *models*, and where the model servers are, the first few of them."""
         shown = [f"{endpoint['address']}:{endpoint['port']}" for endpoint in endpoints[:_SHOWN_SERVERS]]
+        of_each = ", ".join(f"{count} × {model}" for model, count in models.items())
         more = f" and {len(endpoints) - _SHOWN_SERVERS} more" if len(endpoints) > _SHOWN_SERVERS else ""
-        self._up("model servers", f"{len(endpoints)} × {model} at {' '.join(shown)}{more}")
+        self._up("model servers", f"{of_each} at {' '.join(shown)}{more}")
 
     def picker_up(self, said: Mapping[str, str]) -> None:
         """Say where the picker is."""

@@ -18,6 +18,7 @@ _TTFT = (*_GENERAL[:22], 60)
 _FAST = (.0001, .0002, .0005, .001, .002, .005, .01, .02, .05, .1)  # fmt: skip
 _PROCESSING = (.0005, .001, .002, .005, .01, .015, .025, .04, .06, .1, .25, .5, 1, 2.5, 5, 10)  # fmt: skip
 # 32778 is upstream's; its dashboards and tests know it.
+_QUEUED = (.0001, .0005, .001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60)  # fmt: skip
 _TOKENS = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32778, 65536, 131072, 262144, 524288,
            1048576)  # fmt: skip
 _OUTPUT_TOKENS = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
@@ -94,6 +95,10 @@ class Families:
             "llm_d_epp_scheduler_attempts_total", "Picks, by result.",
             ("status", "target_model_name", "endpoint_name", "namespace", "port"),
         )  # fmt: skip
+        self.model_rewrite_decisions_total = counter(
+            "llm_d_epp_model_rewrite_decisions_total", "Picks for another model than the client's, by what said so.",
+            ("model_rewrite_name", "rule", "model_name", "target_model"),
+        )  # fmt: skip
         self.plugin_duration_seconds = histogram(
             "llm_d_epp_plugin_duration_seconds", "Time of one call of a plugin.", _FAST,
             ("extension_point", "plugin_type", "plugin_name"),
@@ -106,14 +111,18 @@ class Families:
             "llm_d_epp_prefix_indexer_hit_ratio", "Share of a prompt's tokens believed cached where it was sent.",
             _RATIO, ("plugin_name", "plugin_type"),
         )  # fmt: skip
-        self._ours(counter)
-        self.ttft_actual_to_expected = histogram(
-            "igw_ttft_actual_to_expected",
-            "Time to first byte of a stream, by what the pick expected.",
-            _ACCURACY,
-        )
+        self._of_queues(histogram)
+        self._ours(counter, histogram)
 
-    def _ours(self, counter: Callable[..., Counter]) -> None:
+    def _of_queues(self, histogram: Callable[..., Histogram]) -> None:
+        """Make the families of flow control that are no pictures of a moment."""
+        self.flow_control_request_queue_duration_seconds = histogram(
+            "llm_d_epp_flow_control_request_queue_duration_seconds",
+            "From the request to its place, or until it got none.",
+            _QUEUED, ("fairness_id", "priority", "outcome", "inference_pool", "model_name", "target_model_name"),
+        )  # fmt: skip
+
+    def _ours(self, counter: Callable[..., Counter], histogram: Callable[..., Histogram]) -> None:
         """Make the families that upstream does not have."""
         self.reservations_expired_total = counter(
             "igw_reservations_expired_total", "Reservations that ended by deadline, for want of another end."
@@ -128,6 +137,11 @@ class Families:
             "igw_plugin_failures_total",
             "Facts that are missing because their producer failed (error) or was late, and scores outside of 0 to 1 (score).",
             ("plugin_type", "plugin_name", "reason"),
+        )
+        self.ttft_actual_to_expected = histogram(
+            "igw_ttft_actual_to_expected",
+            "Time to first byte of a stream, by what the pick expected.",
+            _ACCURACY,
         )
 
     def collect_with(self, collect: Callable[[], Iterable[Metric]]) -> None:
