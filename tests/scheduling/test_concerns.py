@@ -39,10 +39,14 @@ def found(text: str, interval: float = 0.05, simulators: tuple[Document, ...] = 
         ("IGW004", "plugins: [{type: queue-scorer}, {type: utilization-filter, parameters: {conditions: []}}]", "--allow-experimental-plugins"),
         ("IGW005", SOUND.replace("}]\nsched", "}, {type: decode-filter}]\nsched"), "nothing refers to the plugin `decode-filter`"),
         ("IGW005", SOUND.replace("}]\nsched", "}, {type: approx-prefix-cache-producer, name: x}]\nsched"), "no plugin reads"),
+        ("IGW005", SOUND + "requestHandler: {parsers: [{pluginRef: passthrough-parser}, {pluginRef: openai-parser}]}", "`openai-parser` is never asked"),
+        ("IGW005", SOUND.replace("}]\nsched", "}, {type: openai-parser, name: x}]\nsched")
+         + "requestHandler: {parsers: [{pluginRef: openai-parser}, {pluginRef: x}]}", "`x` is the second of type `openai-parser`"),
         ("IGW006", SOUND.replace("prefix-cache-scorer}]", "prefix-cache-scorer, parameters: {prefixMatchInfoProducerName: x}}]"), "no producer `x`"),
         ("IGW007", SOUND.replace("}]\nsched", "}, {type: approx-prefix-cache-producer, name: x}]\nsched"), "not `x`"),
-        ("IGW008", "plugins: [{type: queue-scorer}, {type: precise-prefix-cache-producer}]", "it never hears an engine"),
-        ("IGW008", "plugins: [{type: queue-scorer}, {type: precise-prefix-cache-producer}]", "nothing matches"),
+        ("IGW008", "plugins: [{type: queue-scorer}, {type: precise-prefix-cache-producer, parameters: {kvEventsConfig: {discoverPods: false}}}]",
+         "it never hears an engine"),
+        ("IGW008", "plugins: [{type: queue-scorer}, {type: precise-prefix-cache-producer}]", "only prompts of token ids match"),
         ("IGW009", "plugins: [{type: prefix-cache-scorer}]", "no scorer and no filter looks at load"),
         ("IGW010", SOUND.replace("weight: 3", "weight: 7"), "affinity weighs 7 and load 2"),
         ("IGW011", SOUND.replace("weight: 3", "weight: 0"), "counts for nothing"),
@@ -63,7 +67,7 @@ def found(text: str, interval: float = 0.05, simulators: tuple[Document, ...] = 
             "plugins: [{type: queue-scorer}, {type: utilization-detector, parameters: {metricsStalenessThreshold: 50ms}}]",
             "not longer than the scrape interval of 0.05 s",
         ),
-        ("IGW015", "featureGates: [flowControl]\n" + SOUND, "requests are not queued yet"),
+        ("IGW015", "flowControl: {maxRequests: 5}\n" + SOUND, "nobody waits without the feature gate"),
         ("IGW015", SOUND.replace("}]\nsched", "}, {type: models-data-source}]\nsched"), "nothing reads it"),
         ("IGW015", SOUND + "dataLayer: {peerDiscovery: {pluginRef: x}}", "nothing uses it"),
         (
@@ -126,6 +130,40 @@ def test_adapters_are_missed_only_where_the_model_servers_are_known() -> None:
     assert "IGW013" not in told()
     assert "IGW013" in told(simulator("{model: llama}"))
     assert "IGW013" not in told(simulator("{model: llama, maxLoras: 4}"))
+
+
+def test_a_custom_metric_of_the_extractor_is_reported() -> None:
+    """Only where the scraper is told of it."""
+    scorer = "{type: endpoint-attribute-scorer, parameters: {attributeKey: X, algorithm: {type: linear_lower_is_better}}}"
+    extractor = "{type: core-metrics-extractor, parameters: {engineConfigs: [{name: e, customMetrics: [{attributeKey: X, metricSpec: x}]}]}}"
+    text = f"plugins: [{scorer}, {{type: queue-scorer}}, {{type: metrics-data-source}}, {extractor}]\n"
+    wired = "dataLayer: {sources: [{pluginRef: metrics-data-source, extractors: [{pluginRef: core-metrics-extractor}]}]}"
+    assert "IGW013" not in {concern.code for concern in found(text + wired)}
+    assert "IGW013" in {
+        concern.code
+        for concern in found(
+            text.replace("attributeKey: X, metricSpec", "attributeKey: Y, metricSpec") + wired
+        )
+    }
+
+
+def test_kv_memory_is_missed_where_no_model_server_tells_of_it() -> None:
+    """TGI does not; one that does is enough."""
+    text = "plugins: [{type: kv-cache-utilization-scorer}, {type: queue-scorer}]"
+
+    def simulator(dialect: str) -> Document:
+        (document,) = written(
+            f"apiVersion: igw.dev/v1alpha1\nkind: Simulator\nmetadata: {{name: {dialect}}}\nspec: {{model: m, dialect: {dialect}}}",
+            "file",
+        )
+        return document
+
+    def told(*simulators: Document) -> set[str]:
+        return {concern.code for concern in found(text, simulators=simulators)}
+
+    assert "IGW013" not in told()
+    assert "IGW013" in told(simulator("tgi"))
+    assert "IGW013" not in told(simulator("tgi"), simulator("vllm"))
 
 
 def test_a_longer_scrape_interval_makes_the_default_threshold_stale() -> None:

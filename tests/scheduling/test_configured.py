@@ -268,8 +268,8 @@ def test_an_empty_file_is_a_random_choice(tmp_path: Path) -> None:
             "`disagg-profile-handler` is known to upstream, not yet in igw (it comes with disaggregated serving)", id="later",
         ),
         pytest.param(
-            "plugins: [{type: token-producer, parameters: {modelName: llama}}]",
-            "$.plugins[0].type", "`token-producer` with modelName is known to upstream, not yet in igw", id="later parameter",
+            "plugins: [{type: token-producer, parameters: {udsTokenizerConfig: {}}}]",
+            "$.plugins[0].type", "`token-producer` with udsTokenizerConfig is known to upstream, not yet in igw", id="later parameter",
         ),
         pytest.param(
             "plugins: [{type: session-id-producer}]",

@@ -154,7 +154,7 @@ def test_nobody_left_is_a_429_that_says_where() -> None:
     profile = Profile((), Remembering(), (Filtering("none", Only(False, False)),))
     with pytest.raises(NobodyLeft, match="after the filters of scheduling profile `strict`") as caught:
         Scheduler({"strict": profile}).pick(REQUEST, facts(2))
-    assert (caught.value.status, caught.value.reason) == (429, "saturated")
+    assert (caught.value.status, caught.value.reason) == (429, "rejected-saturated")
 
 
 def test_a_handler_runs_profiles_in_steps_and_names_the_one_that_decides() -> None:

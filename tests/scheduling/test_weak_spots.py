@@ -24,7 +24,7 @@ from igw.decision import Decision
 from igw.endpoint import Endpoint, Pool
 from igw.errors import ConfigError, NoEndpoints, Rejected
 from igw.extproc import mapping
-from igw.extproc.session import RequestHeaders
+from igw.extproc.events import RequestHeaders
 from igw.facts import Adapters, Column, Facts
 from igw.outcomes.correction import Correction
 from igw.outcomes.health import Health

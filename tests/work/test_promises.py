@@ -305,3 +305,43 @@ def test_prefill_of_others_is_not_taken_for_slow_decoding() -> None:
         made.end(number + 2, now + 6.0, Answer(0.03 + prefill + 2.0, 101, 0.03 + prefill))
     found = [at(made, now + 50.0, slot)["decode_factor"] for slot in (0, 1)]
     assert found[1] / found[0] == pytest.approx(1.0, abs=0.15)
+
+
+def test_when_room_may_appear_of_which_nobody_tells() -> None:
+    """With the next first token that will be presumed; never where first tokens are told."""
+    made = promises()
+    assert made.next_due(9.0) == inf
+    takes = PER_TOKEN * 1000 + PER_PAIR * 1000**2
+    made.send(1, 0, 1000, 1000, 10.0)
+    made.send(2, 0, 1000, 1000, 10.0)
+    assert made.next_due(10.0) == pytest.approx(10.0 + takes)
+    assert made.next_due(10.0 + 1.5 * takes) == pytest.approx(10.0 + 2 * takes)
+    assert made.next_due(20.0) == inf
+    made.end(1, 20.0)
+    made.start(2, 20.0)
+    made.send(3, 0, 1000, 1000, 21.0)
+    assert made.next_due(21.0) == inf
+
+
+def test_how_many_requests_a_batch_holds_is_found_out() -> None:
+    """By those that wait although neither prefill nor memory holds them up; later it is tried whether it holds more."""
+    made = promises()
+    for number in range(6):
+        made.send(number, 0, 10, 10, 10.0)
+    made.scraped(0, 2.0, 0.2, 100_000.0, 10.1)
+    assert at(made, 10.1)["seats"] == 0
+    made.scraped(0, 2.0, 0.2, 100_000.0, 12.0)
+    assert at(made, 12.0)["seats"] == 4
+    made.scraped(0, 0.0, 0.2, 100_000.0, 13.0)
+    assert at(made, 13.0)["seats"] == 6
+    made.scraped(0, 0.0, 0.2, 100_000.0, 40.0)
+    assert at(made, 40.0)["seats"] == 9
+
+
+def test_a_queue_for_memory_says_nothing_of_seats() -> None:
+    """The batch could hold more if there were some."""
+    made = promises()
+    for number in range(6):
+        made.send(number, 0, 10, 10, 10.0)
+    made.scraped(0, 2.0, 0.97, 100_000.0, 12.0)
+    assert at(made, 12.0)["seats"] == 0

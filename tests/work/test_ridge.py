@@ -9,27 +9,41 @@ from hypothesis import strategies as st
 
 from igw.work.ridge import Ridge
 
-PRIOR, PRECISION = (1.0, 2.0), (1.0, 1.0)
+PRIOR, PRECISION = (1.0, 2.0, 3.0), (1.0, 1.0, 1.0)
 
 
 def test_without_observations_it_is_the_prior() -> None:
     """Whatever its precision."""
-    assert Ridge(2, 0.99).solve(PRIOR, PRECISION) == pytest.approx(PRIOR)
+    assert Ridge(0.99).solve(PRIOR, PRECISION) == pytest.approx(PRIOR)
 
 
-@given(st.floats(0.1, 10), st.floats(0.1, 10), st.integers(0, 1000))
-def test_it_finds_what_generated_the_data(first: float, second: float, seed: int) -> None:
+@given(st.tuples(*[st.floats(0.1, 10)] * 3), st.integers(0, 1000))
+def test_it_finds_what_generated_the_data(truth: tuple[float, float, float], seed: int) -> None:
     """Within a few per cent after two hundred observations without noise."""
-    ridge, rng = Ridge(2, 1.0), np.random.default_rng(seed)
+    ridge, rng = Ridge(1.0), np.random.default_rng(seed)
     for _ in range(200):
-        x = rng.uniform(0, 10, 2).tolist()
-        ridge.learn(x, first * x[0] + second * x[1], 1.0)
-    assert ridge.solve(PRIOR, PRECISION) == pytest.approx([first, second], rel=0.05)
+        a, b, c = rng.uniform(0, 10, 3).tolist()
+        ridge.learn((a, b, c), truth[0] * a + truth[1] * b + truth[2] * c, 1.0)
+    assert ridge.solve(PRIOR, PRECISION) == pytest.approx(truth, rel=0.05)
+
+
+@given(st.lists(st.tuples(*[st.floats(0.01, 10)] * 5), min_size=1, max_size=20), st.floats(0.9, 1.0))
+def test_it_is_the_solution_of_the_normal_equations(seen: list[tuple[float, ...]], keep: float) -> None:
+    """As NumPy solves them, where no coefficient would be negative."""
+    ridge, squares, products = Ridge(keep), np.diag(PRECISION), np.multiply(PRIOR, PRECISION)
+    for age, (a, b, c, y, weight) in enumerate(reversed(seen)):
+        x = np.array([a, b, c])
+        squares = squares + keep**age * weight * np.outer(x, x)
+        products = products + keep**age * weight * y * x
+    for a, b, c, y, weight in seen:
+        ridge.learn((a, b, c), y, weight)
+    expected = np.linalg.solve(squares, products)
+    assert ridge.solve(PRIOR, PRECISION) == pytest.approx(np.maximum(expected, 0.0), rel=1e-6, abs=1e-6)
 
 
 def test_it_forgets() -> None:
     """What was true long ago weighs nothing."""
-    ridge, x = Ridge(2, 0.9), (1.0, 0.0)
+    ridge, x = Ridge(0.9), (1.0, 0.0, 0.0)
     for y in [100.0] * 50 + [1.0] * 200:
         ridge.learn(x, y, 1.0)
     assert ridge.solve(PRIOR, PRECISION)[0] == pytest.approx(1.0, rel=1e-3)
@@ -37,8 +51,8 @@ def test_it_forgets() -> None:
 
 def test_no_coefficient_is_negative() -> None:
     """More work never takes less time."""
-    ridge = Ridge(2, 1.0)
+    ridge = Ridge(1.0)
     for _ in range(50):
-        ridge.learn((1.0, 1.0), 0.0, 1.0)
-        ridge.learn((1.0, 0.0), 5.0, 1.0)
+        ridge.learn((1.0, 1.0, 0.0), 0.0, 1.0)
+        ridge.learn((1.0, 0.0, 0.0), 5.0, 1.0)
     assert ridge.solve(PRIOR, PRECISION)[1] == 0.0

@@ -64,3 +64,11 @@ def test_columns_stay_aligned() -> None:
     promised = Promised(rows)
     cost: Price = price(Work(1000, np.full(3, 1000.0), 200), promised, RATES, 5.0)
     assert places(promised, cost, np.zeros(3)).tolist() == [True, False, True]
+
+
+def test_a_batch_that_was_found_full_has_no_seat() -> None:
+    """Also where nobody says how many it holds."""
+    values = {"running": 8.0}
+    assert asked(seats=inf, **values) == (True, True)
+    promised = Promised(np.array([[value] for value in (USUAL | values | {"seats": 8.0}).values()]))
+    assert not has_room(promised, np.zeros(1), np.zeros(1))[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from igw.flow.builtin import POLICIES as FLOW_POLICIES
 from igw.scheduling.admitters.probabilistic import ProbabilisticAdmitter
 from igw.scheduling.filters.by_label import ByLabel
 from igw.scheduling.filters.concurrency_detector import ConcurrencyDetector
@@ -11,6 +12,7 @@ from igw.scheduling.filters.context_length_aware import ContextLengthAware
 from igw.scheduling.filters.endpoint_attribute import EndpointAttributeFilter
 from igw.scheduling.filters.header_based_testing import HeaderBasedTestingFilter
 from igw.scheduling.filters.label_selector import LabelSelectorFilter
+from igw.scheduling.filters.learned_concurrency_detector import LearnedConcurrencyDetector
 from igw.scheduling.filters.prefix_cache_affinity import PrefixCacheAffinityFilter
 from igw.scheduling.filters.role import DecodeFilter, EncodeFilter, PrefillFilter
 from igw.scheduling.filters.session_affinity import SessionAffinityFilter
@@ -29,6 +31,7 @@ from igw.scheduling.processors.agent_identity import AgentIdentity
 from igw.scheduling.producers.approx_prefix_cache import ApproxPrefixCacheProducer
 from igw.scheduling.producers.inflight_load import InflightLoadProducer
 from igw.scheduling.producers.mm_embeddings_cache import MmEmbeddingsCacheProducer
+from igw.scheduling.producers.precise_prefix_cache import PrecisePrefixCacheProducer
 from igw.scheduling.producers.session_id import SessionIdProducer
 from igw.scheduling.producers.token import TokenProducer
 from igw.scheduling.profile import Weighted
@@ -94,6 +97,7 @@ FILTERS: dict[str, type[Any]] = {
         ContextLengthAware,
         UtilizationDetector,
         ConcurrencyDetector,
+        LearnedConcurrencyDetector,
         HeaderBasedTestingFilter,
     )
 }
@@ -114,8 +118,11 @@ PRODUCERS: dict[str, type[Any]] = {
         InflightLoadProducer,
         SessionIdProducer,
         MmEmbeddingsCacheProducer,
+        PrecisePrefixCacheProducer,
     )
 }
+
+FLOW: dict[str, type[Any]] = dict(FLOW_POLICIES)
 
 ADMITTERS: dict[str, type[Any]] = {plugin.type: plugin for plugin in (ProbabilisticAdmitter,)}
 

@@ -13,6 +13,7 @@ import msgspec
 from igw.config import legacy
 from igw.config.documents import Document
 from igw.config.durations import seconds
+from igw.config.picker_config import FlowControl
 from igw.facts import DEFAULT_PRODUCERS, LOAD, PREFIX
 from igw.scheduling import registry
 from igw.scheduling.dependencies import producer_of
@@ -38,6 +39,8 @@ CODES: Mapping[str, str] = {
     "IGW016": "no role in a profile",
     "IGW017": "two sizes of one index",
     "IGW018": "nothing to rank by",
+    "IGW020": "a rewrite without effect",
+    "IGW021": "a rewrite of every model",
 }
 
 LOAD_SCORERS = frozenset({
@@ -75,6 +78,7 @@ def concerns(
         *_of_form(resolved),
         *_of_types(resolved),
         *_of_use(resolved),
+        *_of_parsers(resolved),
         *_of_producers(resolved),
         *_of_precise(resolved),
         *_of_numbers(resolved, scrape_interval_seconds, tuple(simulators)),
@@ -96,8 +100,15 @@ def _of_form(resolved: Resolved) -> Iterator[Concern]:
         yield Concern("IGW003", f"{source} $.saturationDetector", "is `flowControl.saturationDetector` now")
     if config.parser is not None:
         yield Concern("IGW003", f"{source} $.parser", "is the first of `requestHandler.parsers` now")
-    if config.enabled("flowControl"):
-        yield Concern("IGW015", f"{source} $.featureGates", "flowControl: requests are not queued yet")
+    flow, used = config.flow_control, {use.name for uses in resolved.profiles.values() for use in uses}
+    beside = flow and msgspec.structs.replace(flow, saturation_detector=None)
+    waits = config.enabled("flowControl") or any(
+        getattr(resolved.specs[name].made_of, "needs_work", False) for name in used
+    )
+    if beside and beside != FlowControl() and not waits:
+        yield Concern(
+            "IGW015", f"{source} $.flowControl", "nobody waits without the feature gate `flowControl`"
+        )
     layer = config.data_layer
     if layer is not None and layer.peer_discovery is not None:
         yield Concern("IGW015", f"{source} $.dataLayer.peerDiscovery", "nothing uses it, here or upstream")
@@ -130,9 +141,8 @@ def _of_types(resolved: Resolved) -> Iterator[Concern]:
 
 
 _WITHOUT_WORDS = frozenset({
-    "metrics-data-source", "core-metrics-extractor", "endpoint-notification-source", "openai-parser", "anthropic-parser",
-    "vllmhttp-parser", "passthrough-parser", "utilization-detector", "global-strict-fairness-policy", "fcfs-ordering-policy",
-    "static-usage-limit-policy",
+    "metrics-data-source", "core-metrics-extractor", "endpoint-notification-source", "utilization-detector",
+    "global-strict-fairness-policy", "fcfs-ordering-policy", "static-usage-limit-policy",
 })  # fmt: skip
 """What upstream would add by itself, and what igw does in another way."""
 
@@ -159,6 +169,22 @@ def _of_use(resolved: Resolved) -> Iterator[Concern]:
             yield Concern("IGW005", spec.where, f"nothing refers to the plugin `{spec.name}`")
         if spec.written and spec.known.provides and spec.name not in used and spec.name != spec.kind:
             yield Concern("IGW005", spec.where, f"no plugin reads what the producer `{spec.name}` provides")
+
+
+def _of_parsers(resolved: Resolved) -> Iterator[Concern]:
+    """Say which parsers are passed over, as upstream does it: behind the one that takes the rest, or a second of a type."""
+    seen: set[str] = set()
+    for name in resolved.parsers:
+        spec = resolved.specs[name]
+        if PASSTHROUGH in seen:
+            why = f"`{PASSTHROUGH}` stands before it and takes what no other parser claims"
+            yield Concern("IGW005", spec.where, f"the parser `{name}` is never asked: {why}")
+        elif spec.kind in seen:
+            yield Concern("IGW005", spec.where, f"the parser `{name}` is the second of type `{spec.kind}`")
+        seen.add(spec.kind)
+
+
+PASSTHROUGH = "passthrough-parser"
 
 
 def _named(spec: Spec) -> Iterator[str]:
@@ -227,32 +253,39 @@ def _of_precise(resolved: Resolved) -> Iterator[Concern]:
             continue
         events = spec.parameters.get("kvEventsConfig")
         socket = isinstance(events, Mapping) and events.get("zmqEndpoint")
-        wired = any(spec.name in extractors for extractors in resolved.sources.values())
-        if not wired and not socket:
+        # Upstream also wants it below an endpoint-notification-source; here who is in a pool is listened to.
+        if isinstance(events, Mapping) and events.get("discoverPods") is False and not socket:
             yield Concern(
                 "IGW008", spec.where,
-                f"`{spec.name}` is no extractor of an endpoint-notification-source and has no zmqEndpoint: it never hears an engine",
+                f"`{spec.name}` has discoverPods false and no zmqEndpoint: it never hears an engine",
             )  # fmt: skip
         if not exact:
             yield Concern(
                 "IGW008",
                 spec.where,
-                f"`{spec.name}` needs exact tokens, and no token-producer has a tokenizer: nothing matches",
+                f"`{spec.name}` needs exact tokens, and no token-producer has a tokenizer: only prompts of token ids match",
             )
 
 
 def _of_numbers(resolved: Resolved, interval: float, simulators: tuple[Document, ...]) -> Iterator[Concern]:
     with_adapters = [each for each in simulators if _adapters(each)]
+    reported = _REPORTED | _custom(resolved)
     for spec in resolved.specs.values():
         attribute = spec.parameters.get("attribute", spec.parameters.get("attributeKey"))
         if (
             spec.kind in ("endpoint-attribute-filter", "endpoint-attribute-scorer")
-            and attribute not in _REPORTED
+            and attribute not in reported
         ):
             yield Concern(
                 "IGW013",
                 spec.where,
                 f"nothing reports the attribute `{attribute}` yet: it is missing everywhere",
+            )
+        if spec.kind in _OF_KV and simulators and all(_dialect(each) in _WITHOUT_KV for each in simulators):
+            yield Concern(
+                "IGW013",
+                spec.where,
+                "none of the model servers of these files tells how full its KV memory is: all endpoints count alike",
             )
         if spec.kind == "lora-affinity-scorer" and simulators and not with_adapters:
             yield Concern(
@@ -266,6 +299,33 @@ def _of_numbers(resolved: Resolved, interval: float, simulators: tuple[Document,
                 "IGW014", f"{spec.where}.parameters.metricsStalenessThreshold",
                 f"{threshold} is not longer than the scrape interval of {interval:g} s: endpoints count as saturated most of the time",
             )  # fmt: skip
+
+
+_OF_KV = frozenset({"kv-cache-utilization-scorer"})
+_WITHOUT_KV = frozenset({"tgi"})
+"""Dialects of simulated model servers that say nothing of KV memory."""
+
+
+def _dialect(simulator: Document) -> Any:
+    spec = simulator.body.get("spec")
+    return spec.get("dialect") if isinstance(spec, Mapping) else None
+
+
+def _custom(resolved: Resolved) -> set[str]:
+    """Return the keys of custom metrics that are scraped; whether they are rightly written is checked elsewhere."""
+    configs = [
+        config
+        for names in resolved.sources.values()
+        for name in names
+        for config in resolved.specs[name].parameters.get("engineConfigs") or ()
+    ]
+    metrics = [
+        each
+        for config in configs
+        if isinstance(config, Mapping)
+        for each in config.get("customMetrics") or ()
+    ]
+    return {str(each.get("attributeKey")) for each in metrics if isinstance(each, Mapping)}
 
 
 def _adapters(simulator: Document) -> bool:

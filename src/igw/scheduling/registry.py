@@ -21,7 +21,8 @@ LATENCY = "LatencyPredictionInfo"
 
 ROLES: Mapping[str, str] = {
     "keep": "filter", "score": "scorer", "pick": "picker", "choose": "handler", "produce": "producer", "admit": "admitter",
-    "screen": "screener", "process": "hook", "deliver": "hook",
+    "screen": "screener", "process": "hook", "deliver": "hook", "saturation": "detector", "turns": "fairness",
+    "rank": "ordering", "ceilings": "limit", "evictable": "eviction", "victim_rank": "eviction",
 }  # fmt: skip
 """What a plugin's methods make it."""
 
@@ -47,6 +48,8 @@ class Known(msgspec.Struct, frozen=True):
     """Another name for this type."""
     inert: str = ""
     """Accepted without a class of its own, because it changes no pick here: why."""
+    elsewhere: str = ""
+    """Has its effect without a class among the plugins: where."""
     later: str = ""
     """Upstream has it, igw not yet: what it belongs to."""
     later_with: Mapping[str, Any] = {}
@@ -60,9 +63,7 @@ _LOAD_OF = Need(LOAD, "inFlightLoadProducerName")
 _LATENCY_OF = Need(LATENCY, "latencyPredictionInfoProducerName")
 _TOKENS = Need(TOKENS)
 _SPLIT, _PREDICT, _CLUSTERS = "disaggregated serving", "latency prediction", "several clusters"
-_SCRAPED = "engines are scraped by igw itself"
-_FLOW = "requests are not queued yet"
-_TOKENIZERS = {"vllm": None, "modelName": None, "udsTokenizerConfig": None}
+_TOKENIZERS = {"udsTokenizerConfig": None}
 
 
 def _has(
@@ -130,8 +131,8 @@ FILTERS: Mapping[str, Known] = {
     "utilization-filter": _has("filter", alpha=True, needs=(_LOAD_OF,)),
     "header-based-testing-filter": _has("filter"),
     "context-length-aware": _has("filter", "scorer", needs=(_TOKENS,)),
-    "utilization-detector": Known(("filter", "detector"), inert=_FLOW),
-    "concurrency-detector": Known(("filter", "detector"), needs=(_LOAD_OF,), inert=_FLOW),
+    "utilization-detector": _has("filter", "detector"),
+    "concurrency-detector": _has("filter", "detector", needs=(_LOAD_OF,)),
 }
 
 SCORERS: Mapping[str, Known] = {
@@ -175,8 +176,7 @@ PRODUCERS: Mapping[str, Known] = {
     "mm-embeddings-cache-producer": _has("producer", "extractor", needs=(_TOKENS,), provides=(MEDIA,)),
     "multicluster-approx-prefix-cache-producer": _later("producer", of=_CLUSTERS, alpha=True, needs=(_TOKENS,), provides=(PREFIX,)),
     "precise-prefix-cache-producer": Known(
-        ("producer", "extractor"), needs=(_TOKENS,), provides=(PREFIX,), later="the precise prefix index",
-        parameters=("tokenProcessorConfig", "indexerConfig", "kvEventsConfig", "speculativeIndexing", "speculativeTTL")),
+        ("producer", "extractor"), needs=(_TOKENS,), provides=(PREFIX,)),
     "burst-prefix-cache-producer": Known(
         ("producer",), alpha=True, needs=(_TOKENS,), provides=(PREFIX,), later="joint placement of bursts",
         parameters=("windowDurationMs", "maxPerReplica", "blockSizeTokens", "maxPrefixTokensToMatch", "minColocateBlocks",
@@ -197,8 +197,9 @@ ADMITTERS: Mapping[str, Known] = {
 }
 
 DATA: Mapping[str, Known] = {
-    "metrics-data-source": _inert("source", _SCRAPED, *_POLLS),
-    "core-metrics-extractor": Known(("extractor",), inert=_SCRAPED),
+    "metrics-data-source": Known(("source",), elsewhere="scraping", parameters=(*_POLLS, "bearerTokenPath")),
+    "core-metrics-extractor": Known(("extractor",), elsewhere="scraping", parameters=(
+        "engineLabelKey", "defaultEngine", "engineConfigs")),
     "models-data-source": _inert("source", "nothing reads it", *_POLLS),
     "models-data-extractor": _inert("extractor", "nothing reads it"),
     "dcgm-data-source": Known(("source",), alpha=True, later="metrics of accelerators",
@@ -215,25 +216,27 @@ DATA: Mapping[str, Known] = {
 }  # fmt: skip
 
 PARSERS: Mapping[str, Known] = {
-    **{name: _inert("parser", "bodies are read by igw's own parser")
-       for name in ("openai-parser", "anthropic-parser", "vllmhttp-parser", "passthrough-parser")},
-    **{name: _later("parser", of="the parsers") for name in ("sglanghttp-parser", "vllmgrpc-parser", "vertexai-parser")},
+    name: Known(("parser",), elsewhere="parsing", parameters=())
+    for name in (
+        "openai-parser", "anthropic-parser", "vllmhttp-parser", "vllmgrpc-parser", "sglanghttp-parser", "vertexai-parser",
+        "passthrough-parser", "tgi-parser", "kserve-parser",
+    )
 }  # fmt: skip
+"""The last two are ours: upstream has none for what they read."""
 
 FLOW: Mapping[str, Known] = {
-    "global-strict-fairness-policy": _inert("fairness", _FLOW),
-    "round-robin-fairness-policy": _inert("fairness", _FLOW),
-    "program-aware-fairness": _inert("fairness", _FLOW, "strategy", "lasWeightService", "lasWeightHeadWait",
-                                     "lasHalfLifeSeconds", "evictionTtlSeconds", "evictionSweepSeconds"),
-    "fcfs-ordering-policy": _inert("ordering", _FLOW),
-    "edf-ordering-policy": _inert("ordering", _FLOW),
-    "slo-deadline-ordering-policy": _inert("ordering", _FLOW),
-    "static-usage-limit-policy": _inert("limit", _FLOW, "threshold"),
-    "priority-holdback-policy": _inert("limit", _FLOW, "shape", "domain", "minCeiling", "maxCeiling", alpha=True),
-    "soft-reflective-ceiling-policy": _inert("limit", _FLOW, alpha=True),
-    "sheddable-eviction-filter": _inert("eviction", _FLOW, alpha=True),
-    "priority-then-time-eviction-order-policy": _inert("eviction", _FLOW, alpha=True),
-}  # fmt: skip
+    "global-strict-fairness-policy": _has("fairness"),
+    "round-robin-fairness-policy": _has("fairness"),
+    "program-aware-fairness": _has("fairness"),
+    "fcfs-ordering-policy": _has("ordering"),
+    "edf-ordering-policy": _has("ordering"),
+    "slo-deadline-ordering-policy": _has("ordering"),
+    "static-usage-limit-policy": _has("limit"),
+    "priority-holdback-policy": _has("limit", alpha=True),
+    "soft-reflective-ceiling-policy": _has("limit", alpha=True),
+    "sheddable-eviction-filter": _has("eviction", alpha=True),
+    "priority-then-time-eviction-order-policy": _has("eviction", alpha=True),
+}
 
 FEEDS: Mapping[str, tuple[str, ...]] = {
     "metrics-data-source": ("core-metrics-extractor",),
@@ -257,7 +260,7 @@ def classes() -> dict[str, type[Any]]:
     """Return the types that igw has itself, with their classes."""
     tables: Iterable[Mapping[str, type[Any]]] = (
         builtin.FILTERS, builtin.SCORERS, builtin.PICKERS, builtin.HANDLERS, builtin.ADMITTERS, builtin.PRODUCERS,
-        builtin.PROCESSORS, builtin.REPORTERS,
+        builtin.PROCESSORS, builtin.REPORTERS, builtin.FLOW,
     )  # fmt: skip
     found: dict[str, type[Any]] = {}
     for table in tables:

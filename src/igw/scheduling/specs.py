@@ -32,7 +32,7 @@ class Spec(msgspec.Struct, frozen=True):
         """Whether upstream has this and igw not yet."""
         known = self.known
         if self.made_of is None:
-            return not known.inert
+            return not (known.inert or known.elsewhere)
         return any(
             name in self.parameters and value in (None, self.parameters[name])
             for name, value in known.later_with.items()

@@ -81,8 +81,8 @@ class WorkModel:
     """Learns `Rates` and a factor per endpoint; answers for endpoints it has never seen."""
 
     def __init__(self) -> None:
-        self._prefill = Ridge(3, 0.999)
-        self._decode = Ridge(3, 0.999)
+        self._prefill = Ridge(0.999)
+        self._decode = Ridge(0.999)
         self._level_products = self._level_squares = 0.0
         self._factors: dict[str, _Factor] = {}
         self._output: dict[str, float] = {}
@@ -165,7 +165,7 @@ class WorkModel:
 
     def _learn_decode(self, seen: Observation, factor: _Factor, y: float) -> None:
         plain = (1.0, seen.running / _DECODE_SCALE[1], seen.context_tokens / _DECODE_SCALE[2])
-        x = tuple([factor.decode * each for each in plain])
+        x = (factor.decode, factor.decode * plain[1], factor.decode * plain[2])
         predicted = _product(self._decode_fit, x)
         y = min(max(y, predicted / _SURPRISE), predicted * _SURPRISE)
         self._decode.learn(x, y, (0.01 + y) ** -2)

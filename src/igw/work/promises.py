@@ -15,12 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from igw.work.cost import FIELDS, FULL, MOST_DONE, Promised
+from igw.work.generation import Generating
 from igw.work.model import Observation, WorkModel
 
 _SCRAPE_SECONDS = 0.03
 """How old a scrape is when it arrives: what was sent within that time is not in it."""
 _PATIENCE, _GRACE_SECONDS = 2.0, 0.5
 """A request that the engine still has waiting after that many times its expected TTFT, and a little, waits for memory or a seat."""
+_MEMORY_SHORT = 0.9
+"""Where more KV memory than this is in use, that may be what requests wait for, and not a seat in the batch."""
+_SEATS_SECONDS, _MORE_SEATS = 20.0, 1.5
+"""So long after a batch was found full it is tried whether it holds more: what held it up may have been something else."""
 _NEVER = -math.inf
 _SINCE = FIELDS.index("done_seconds")
 
@@ -48,6 +53,9 @@ class EndpointWork(msgspec.Struct, frozen=True):
     """Prefill of requests without a first token, all of it."""
     prefill_factor: float
     decode_factor: float
+    generate_seconds: float
+    """Output other than text that it was promised, all of it."""
+    generate_factor: float
 
 
 class _Sent:
@@ -76,7 +84,7 @@ class _Place:
 
     __slots__ = (
         "blocked", "capacity", "computed_pairs", "computed_tokens", "context", "decode", "due", "endpoint", "inflight", "kv",
-        "kv_usage", "last_start", "late", "pairs", "pending", "prefill", "scraped_at", "seated", "tokens",
+        "kv_usage", "last_start", "late", "pairs", "pending", "prefill", "scraped_at", "seated", "seats", "seats_at", "tokens",
     )  # fmt: skip
 
     def __init__(self, endpoint: str, factors: tuple[float, float]) -> None:
@@ -92,6 +100,10 @@ class _Place:
         self.blocked = 0.0  # requests that the engine had waiting for something other than prefill
         self.late = 0  # sent since
         self.seated = 1.0  # requests that had a seat in the batch then
+        self.seats, self.seats_at = (
+            0.0,
+            _NEVER,
+        )  # how many it holds, and when that was found; 0: it was never found full
 
     def add(self, number: int, sent: _Sent) -> None:
         self.inflight[number] = self.pending[number] = sent
@@ -118,6 +130,15 @@ class _Place:
         self.pending = {number: sent for number, sent in self.inflight.items() if sent.started_at == math.inf}
         self.last_start = now
 
+    def find_seats(self, now: float, *, full: bool) -> None:
+        """Learn how many requests the batch holds: *full* says that some wait for nothing else."""
+        if full:
+            self.seats, self.seats_at = self.seated, now
+        elif self.seats and self.seated > self.seats:
+            self.seats = self.seated
+        elif self.seats and now - self.seats_at > _SEATS_SECONDS:
+            self.seats, self.seats_at = math.ceil(_MORE_SEATS * self.seats), now
+
     def held(self) -> float:
         """Return the tokens of context there: generated ones are known from KV memory only, shared ones from prompts only."""
         return max(self.context, self.kv)
@@ -134,16 +155,16 @@ class Promises:
 
     def __init__(self, model: WorkModel | None = None) -> None:
         self.model = model or WorkModel()
+        self.generating = Generating()
+        """What was promised beside text; the slots are the same."""
         self._places: dict[int, _Place] = {}
         self._slot_of: dict[int, int] = {}
         self._state: NDArray[np.float64] = np.zeros((len(FIELDS), 0))
-        self._dues: list[
-            tuple[float, int]
-        ] = []  # a heap; what no longer holds is dropped when its time comes
+        # A heap; what no longer holds is dropped when its time comes.
+        self._dues: list[tuple[float, int]] = []
         self._watched = False  # whether somebody tells of first tokens
-        self._blocked: set[int] = (
-            set()
-        )  # slots whose engine has requests waiting for something other than prefill
+        # Slots whose engine has requests waiting for something other than prefill.
+        self._blocked: set[int] = set()
 
     def adopt(self, endpoints: Mapping[int, str]) -> None:
         """Keep promises of exactly *endpoints* (slot -> `host:port`) from now on."""
@@ -157,8 +178,8 @@ class Promises:
         slots = self._state.shape[1]
         if slot >= slots:
             self._state = np.hstack((self._state, np.zeros((len(FIELDS), max(8, 2 * slot) - slots))))
-        place = self._places.get(slot)
-        if place is None or place.endpoint != endpoint:
+        known = self._places.get(slot)
+        if known is None or known.endpoint != endpoint:
             self.drop(slot)
             self._places[slot] = place = _Place(endpoint, self.model.factor(endpoint))
             self._write(slot, place)
@@ -171,6 +192,7 @@ class Promises:
                 del self._slot_of[number]
             self._state[:, slot] = 0.0
             self._blocked.discard(slot)
+            self.generating.drop(slot)
             self.model.forget(place.endpoint)
 
     def send(
@@ -189,9 +211,8 @@ class Promises:
         sent.ahead, sent.done = tuple(place.pending.values()), self._done(place, now)
         rates, (tokens, pairs) = self.model.rates, _ahead(sent)
         pairs, tokens = pairs + sent.pairs, tokens + sent.tokens
-        sent.expected_seconds = rates.overhead + place.prefill * (
-            rates.per_token * tokens + rates.per_pair * pairs
-        )
+        prefill = rates.per_token * tokens + rates.per_pair * pairs
+        sent.expected_seconds = rates.overhead + place.prefill * prefill
         sent.running = float(len(place.inflight) - len(place.pending) + 1)
         sent.context = place.held() + sent.prompt
         sent.kv_usage = place.kv_usage
@@ -245,15 +266,23 @@ class Promises:
         place.kv = kv_usage * place.capacity + sum([sent.tokens for sent in (*late, *queued)])
         place.late = len(late)
         oldest = queued[-1] if queued else None
-        overdue = (
-            oldest is not None and now - oldest.sent_at > _PATIENCE * oldest.expected_seconds + _GRACE_SECONDS
-        )
+        patience = _PATIENCE * oldest.expected_seconds + _GRACE_SECONDS if oldest else math.inf
+        overdue = oldest is not None and now - oldest.sent_at > patience
         place.blocked = waiting if overdue else 0.0
         place.seated = max(1.0, len(place.inflight) - waiting - len(late))
+        place.find_seats(now, full=overdue and kv_usage < _MEMORY_SHORT)
         (self._blocked.add if overdue else self._blocked.discard)(slot)
         if any(sent.started_at < math.inf and not sent.watched for sent in queued):
             place.take_back([sent for sent in queued if not sent.watched], now)
         self._write(slot, place)
+
+    def next_due(self, now: float) -> float:
+        """Return when the next first token will be presumed, infinity for none: then room may appear of which nobody tells."""
+        self._presume(now)
+        dues, places = self._dues, self._places
+        while dues and not (dues[0][1] in places and places[dues[0][1]].due == dues[0][0]):
+            heappop(dues)
+        return dues[0][0] if dues else math.inf
 
     def promised(self, slots: NDArray[np.intp], now: float) -> Promised:
         """Return what the endpoints of *slots* have to do at *now*. Shapes: [slots]."""
@@ -272,8 +301,10 @@ class Promises:
                 place.prefill * (rates.per_token * place.tokens + rates.per_pair * place.pairs),
                 place.prefill,
                 place.decode,
+                self.generating.promised(slot),
+                self.generating.factor(slot),
             )
-            for place in self._places.values()
+            for slot, place in self._places.items()
         ]
 
     def _presume(self, now: float) -> None:
@@ -325,10 +356,9 @@ class Promises:
             since = max(place.last_start, oldest.sent_at)
             if not oldest.watched:
                 due = since + self._seconds(place, oldest)
-        if due != place.due:
-            place.due = due
-            if due < math.inf:
-                heappush(self._dues, (due, slot))
+        if due != place.due and due < math.inf:
+            heappush(self._dues, (due, slot))
+        place.due = due
         queued = len(place.pending)
         running = len(place.inflight) - queued
         blocked = place.blocked + place.late if place.blocked else 0.0
@@ -337,7 +367,7 @@ class Promises:
         # In the order of `FIELDS`; in the place of how long the oldest is computed stands since when.
         self._state[:, slot] = (
             place.tokens, oldest_tokens, place.pairs, oldest_pairs, queued, running, place.held(), since, free, place.prefill,
-            place.decode, turns, blocked, place.kv,
+            place.decode, turns, blocked, place.kv, place.seats,
         )  # fmt: skip
 
     def _done(self, place: _Place, now: float) -> float:

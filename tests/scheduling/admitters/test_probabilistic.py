@@ -66,7 +66,7 @@ def test_the_curve_is_a_parameter() -> None:
 
 def test_weak_spot_52_a_request_that_is_shed_gets_429() -> None:
     """Upstream answers 500, at which clients try again and people are woken."""
-    assert (Shed.status, Shed.reason) == (429, "saturated")
+    assert (Shed.status, Shed.reason) == (429, "rejected-saturated")
     assert Shed("full").retry_after_seconds == 1
 
 

@@ -21,7 +21,9 @@ FACTS = Facts(ZERO, ZERO, ZERO, ZERO, ZERO, endpoints=(A, B))
 
 def request(*media: tuple[str, int]) -> Request:
     """Return a request with images of a hash and a size."""
-    return Request(Head("/v1/chat/completions", "POST", {}), media=tuple(Media("image", *each) for each in media))
+    return Request(
+        Head("/v1/chat/completions", "POST", {}), media=tuple(Media("image", *each) for each in media)
+    )
 
 
 def made(megabytes: int = 4096) -> MmEmbeddingsCacheProducer:

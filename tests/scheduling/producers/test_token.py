@@ -7,18 +7,19 @@ import numpy as np
 import pytest
 
 from igw.facts import TOKENS, Facts
+from igw.prefix.chain import Prompt
 from igw.request import Head, Request
 from igw.scheduling.producers.token import TokenProducer
 
 
 @pytest.mark.parametrize("parameters", [{}, {"estimate": {}}, {"estimate": {"image": {"mode": "static"}}}])
-def test_the_estimate_has_nothing_to_do(parameters: dict[str, object]) -> None:
+async def test_the_estimate_has_nothing_to_do(parameters: dict[str, object]) -> None:
     """Four bytes are a token."""
     producer = msgspec.convert(parameters, TokenProducer)
     zero = np.zeros(1)
     request = Request(Head("/", "POST", {}), prompt_bytes=41)
     assert producer.idle
-    assert producer.produce(request, Facts(zero, zero, zero, zero, zero)) == {}
+    assert await producer.produce(request, Facts(zero, zero, zero, zero, zero)) == {}
     assert (producer.provides, request.prompt_tokens) == ((TOKENS,), 10)
 
 
@@ -26,3 +27,27 @@ def test_other_parameters_are_refused() -> None:
     """A typo is none of the known ones."""
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"estimat": {}}, TokenProducer)
+
+
+async def test_a_server_that_says_the_tokens_is_asked() -> None:
+    """By whoever has connections; nothing is added where it does not know."""
+    producer = msgspec.convert({"modelName": "m", "deadline": "10ms"}, TokenProducer)
+    zero = np.zeros(1)
+    facts, request = Facts(zero, zero, zero, zero, zero), Request(Head("/", "POST", {}), prompt_bytes=41)
+    assert not producer.idle
+    assert producer.deadline_seconds == 0.01
+    assert await producer.produce(request, facts) == {}
+    answers = [Prompt(b"abcd"), None]
+
+    async def ask(_request: Request) -> Prompt | None:
+        return answers.pop(0)
+
+    producer.ask = ask
+    assert await producer.produce(request, facts) == {TOKENS: Prompt(b"abcd")}
+    assert await producer.produce(request, facts) == {}
+
+
+def test_there_is_one_backend() -> None:
+    """Upstream's rule."""
+    with pytest.raises(msgspec.ValidationError, match="one of estimate and vllm"):
+        msgspec.convert({"estimate": {}, "modelName": "m"}, TokenProducer)

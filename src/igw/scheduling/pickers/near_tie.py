@@ -36,12 +36,13 @@ class NearTiePicker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
         return picked
 
     def _coldest(self, totals: Column, oldest_use: Column) -> int:
-        best = totals.max()
+        # `item`, `argmax` and `nonzero` are NumPy's quick ways: `max` and `flatnonzero` go through Python.
+        best = totals.item(totals.argmax())
         slack = abs(best) * self.near_tie / (1.0 + self.near_tie)
-        near = np.flatnonzero(totals >= best - slack)
+        (near,) = (totals >= best - slack).nonzero()
         if len(near) > 1 and len(oldest_use):
             ages = oldest_use[near]
-            near = near[ages == ages.min()]
+            near = near[ages == ages.item(ages.argmin())]
         return int(near[0] if len(near) == 1 else near[int(random.random() * len(near))])
 
 

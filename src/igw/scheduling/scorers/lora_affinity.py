@@ -25,7 +25,7 @@ class LoraAffinityScorer(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
     def score(self, request: Request, facts: Facts, /) -> Column:
         """Score by the adapters of each candidate."""
-        adapter, engines = request.model, facts.adapters.tolist()
+        adapter, engines = request.served_model, facts.adapters.tolist()
         if not adapter or not engines or adapter in {engine.model for engine in engines}:
             return np.zeros(len(facts.inflight))
         return np.array([_tier(engine, adapter) for engine in engines])

@@ -30,7 +30,7 @@ class MarginalWorkScorer(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         if not len(cost):
             return np.ones(len(facts.inflight))
         best = cost.argmin()
-        own = max(float(facts.own_cost[best]), _LEAST_SECONDS)
+        own = max(facts.own_cost.item(best), _LEAST_SECONDS)
         return own / (cost - cost[best] + own)  # type: ignore[no-any-return]
 
 
