@@ -1,6 +1,6 @@
 """`make bench`: every benchmark, a table on screen and `build/bench.json`.
 
-python -m benchmarks [picks] [bodies] [engine] [realtime] [lab] [ladder] [proxy]
+python -m benchmarks [picks] [bodies] [parsing] [forms] [engine] [realtime] [lab] [ladder] [scraping] [proxy]
 """
 
 from __future__ import annotations
@@ -19,7 +19,19 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import engine, lab, ladder, picks, proxy, realtime
+from benchmarks import (
+    engine,
+    flow,
+    forms,
+    lab,
+    ladder,
+    parsing,
+    picks,
+    prefix_exact,
+    proxy,
+    realtime,
+    scraping,
+)
 from igw.telemetry import log
 
 _RESULTS = Path("build/bench.json")
@@ -36,6 +48,21 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], Rows]]] = {
         "One body, us of CPU: decode for routing; hash the prompt in blocks; enter it into a full index",
         picks.bodies,
     ),
+    "parsing": (
+        "One body per API and size, us of CPU: read as a request (images and long base64 hashed); again with another model's name in it; "
+        "`json.loads` of it",
+        parsing.bodies,
+    ),
+    "forms": (
+        "One transcription as multipart/form-data, us of CPU: read as a request; of it, finding its parts and hashing its file, whole and as "
+        "it arrives; to compare, a plain copy of the body",
+        forms.forms,
+    ),
+    "flow": (
+        "Flow control by itself, on one core: dispatches per second with 5,000 outstanding, by upstream's PerformanceMatrix and by fairness "
+        "policy; us of CPU that it adds to a request that does not wait; 50,000 that do: bytes beside the request, us to come and to go",
+        flow.rows,
+    ),
     "lab": (
         "A replay of mooncake_conversation_a (5,719 requests, 8 servers) on one core: seconds, requests per CPU second, CPU per engine "
         "step, virtual seconds per CPU second, memory of the process",
@@ -51,14 +78,23 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], Rows]]] = {
         "400 steps took against the model, as a whole and gap by gap",
         lambda: uvloop.run(realtime.run()),
     ),
+    "prefix_exact": (
+        "The exact prefix index, a million blocks of 16 tokens at 100 endpoints: CPU us, memory, and what events take",
+        prefix_exact.rows,
+    ),
     "ladder": (
         "llm-d's 73-capacity ladder made again, one draw: simulated output tokens/s, TTFT and time between tokens per stage and policy, "
         "and their ratios to the published ones; docs/accuracy.md has the mean of three",
         ladder.rows,
     ),
+    "scraping": (
+        "Model servers' metrics. Read a page, us of CPU, beside a full parse of it. Idle, and busy with 100,000 picks/s: cores that scraping takes in "
+        "the picker, and how old what it knows is",
+        scraping.rows,
+    ),
     "proxy": (
         "CPU us per request through the real Envoy, 8 endpoints, a backend that answers at once. direct: Envoy alone; "
-        "bare: a picker of grpc.aio without logic; lean: igw's own gateway; full: bodies through the picker both ways",
+        "bare: a picker of grpc.aio without logic; lean: igw's own gateway; by body: the same, routed by the model's name; full: bodies through the picker both ways",
         lambda: uvloop.run(proxy.run()),
     ),
 }

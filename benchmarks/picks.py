@@ -127,7 +127,7 @@ def choose_microseconds(size: int, prompt_bytes: int) -> float:
     )  # fmt: skip
     oldest_use = np.zeros(int(slots.max()) + 1)
     return best(
-        lambda: router.scheduler.pick(request, priced(request, facts, promises, slots, oldest_use)), 300
+        lambda: router.scheduler.pick(request, priced(request, facts, promises, slots, oldest_use)[0]), 300
     )
 
 

@@ -6,7 +6,7 @@ Everything runs on one event loop, so a reader that does not await in between se
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,10 @@ class Columns:
         self.inflight_tokens: Column = np.zeros(0)
         self.adapters: NDArray[np.object_] = np.zeros(0, dtype=object)
         """`Adapters` as last reported; empty for an engine that does not speak of them."""
+        self.scalars: dict[str, Column] = {}
+        """Custom metrics by key; NaN where an engine does not have them."""
+        self._told = np.zeros((3, 0), dtype=bool)
+        """Which of waiting, running and KV usage the last report had."""
         self.reported = np.zeros(0, dtype=bool)
         """Whether the engine has said anything since it was last (re)started, as far as we know."""
         self.failing = np.zeros(0, dtype=bool)
@@ -61,6 +65,11 @@ class Columns:
             setattr(self, name, new)
         old, self.adapters = self.adapters, np.full(len(rows), _NO_ADAPTERS, dtype=object)
         self.adapters[to] = old[source]
+        old_told, self._told = self._told, np.ones((3, len(rows)), dtype=bool)
+        self._told[:, to] = old_told[:, source]
+        for key, values in self.scalars.items():
+            self.scalars[key] = np.full(len(rows), np.nan)
+            self.scalars[key][to] = values[source]
         old, self.back_at = self.back_at, np.full(len(rows), -np.inf)
         self.back_at[to] = old[source]
         self.pool, self.row = pool, rows
@@ -69,12 +78,18 @@ class Columns:
         self._spread_unknown()
         return gone
 
-    def report(self, hostport: str, waiting: float, running: float, kv_usage: float) -> None:
-        """Write what an engine said of itself; it is answering, so it is no longer failing."""
+    def report(
+        self, hostport: str, waiting: float | None, running: float | None, kv_usage: float | None
+    ) -> None:
+        """Write what an engine said of itself, None for what it did not say; it is answering, so it is no longer failing."""
         row = self.row.get(hostport)
         if row is None:
             return
-        self.waiting[row], self.running[row], self.kv_usage[row] = waiting, running, kv_usage
+        columns = (self.waiting, self.running, self.kv_usage)
+        for of, (column, value) in enumerate(zip(columns, (waiting, running, kv_usage), strict=True)):
+            self._told[of, row] = value is not None
+            if value is not None:
+                column[row] = value
         self.reported[row] = True
         self._spread_unknown()
         if self.failing[row]:
@@ -86,6 +101,19 @@ class Columns:
         row = self.row.get(hostport)
         if row is not None:
             self.adapters[row] = adapters or _NO_ADAPTERS
+
+    def report_scalars(self, hostport: str, scalars: Mapping[str, float]) -> None:
+        """Write an engine's custom metrics, all that it has."""
+        row = self.row.get(hostport)
+        if row is None or not (scalars or self.scalars):
+            return
+        for column in self.scalars.values():
+            column[row] = np.nan
+        for key, value in scalars.items():
+            self.scalars.setdefault(key, np.full(len(self.row), np.nan))[row] = value
+        # The configuration may have changed, and nobody has some of them any more.
+        if len(self.scalars) > len(scalars):
+            self.scalars = {key: column for key, column in self.scalars.items() if not np.isnan(column).all()}
 
     def fail(self, hostport: str) -> None:
         """Note that an endpoint cannot be reached: it is no candidate until it reports again."""
@@ -99,6 +127,8 @@ class Columns:
         row = self.row.get(hostport)
         if row is not None and self.reported[row]:
             self.reported[row] = False
+            for column in self.scalars.values():
+                column[row] = np.nan
             self._spread_unknown()
 
     def eject(self, hostport: str, back_at: float) -> None:
@@ -116,9 +146,10 @@ class Columns:
 
     def _spread_unknown(self) -> None:
         """Give endpoints that are not known the mean of those that are: one that is new, or silent, looks neither idle nor full."""
-        known = self.reported
-        if known.all():
+        if self.reported.all() and self._told.all():
             return
-        among = known if known.any() else slice(None)
-        for column in (self.waiting, self.running, self.kv_usage):
-            column[~known] = column[among].mean()
+        for told, column in zip(self._told, (self.waiting, self.running, self.kv_usage), strict=True):
+            known = self.reported & told
+            among = known if known.any() else slice(None)
+            if not known.all():
+                column[~known] = column[among].mean()

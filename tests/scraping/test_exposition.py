@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from igw.scraping.exposition import label, series
+from igw.scraping.exposition import group, label, series
 
 PAGE = b"""\
 # HELP queue Requests waiting in the queue.
@@ -128,3 +128,29 @@ def test_series_are_those_that_the_prometheus_client_reads(lines: list[object], 
         read = {key: label(labels, key.encode()) for key in ("a", "b", "le", "_c")}
         got.append((sorted((key, text) for key, text in read.items() if text is not None), value))
     assert sorted(got, key=repr) == sorted(expected, key=repr)
+
+
+@given(st.lists(samples, max_size=20), names)
+def test_a_group_has_all_series_where_families_stand_together(
+    lines: list[tuple[str, dict[str, str], str]], name: str
+) -> None:
+    """Law: on a page as the format asks for it, it is the same as looking at the whole page."""
+    together = sorted(lines, key=lambda sample: sample[0])
+    page = "# TYPE q gauge\n" + "".join(line(*sample) + "\n" for sample in together)
+    assert group(page.encode(), name.encode()) == list(series(page.encode(), name.encode()))
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"q", b"q_total", b"vllm:q"]))
+def test_a_group_is_the_beginning_of_what_the_page_has(page: bytes, name: bytes) -> None:
+    """Law: whatever the page is, there is nothing in a group that is not on it, and no error."""
+    page = page.replace(b"z", b"\n" + name)
+    found, whole = group(page, name), list(series(page, name))
+    assert found == whole[: len(found)]
+
+
+def test_a_group_ends_where_its_lines_end() -> None:
+    """A second part of a family is not looked for; a longer name that comes first is passed over."""
+    page = b'queue_by_reason{r="x"} 9\n# TYPE queue gauge\nqueue{a="1"} 1\nqueue{a="2"} 2\nother 1\nqueue{a="3"} 3'
+    assert group(page, b"queue") == [(b'a="1"', 1), (b'a="2"', 2)]
+    assert group(page, b"other") == [(b"", 1)]
+    assert group(page, b"reason") == []

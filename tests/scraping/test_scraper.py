@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -16,8 +17,15 @@ from igw.endpoint import Endpoint, Pool
 from igw.facts import Adapters
 from igw.prefix.hashing import MAX_BLOCKS, tokens_at
 from igw.prefix.index import MIN_CAPACITY_TOKENS, PrefixIndex
-from igw.scraping.scraper import Scraper
+from igw.scraping.access import Access, session
+from igw.scraping.engines.builtin import ENGINES
+from igw.scraping.mapping import named
+from igw.scraping.reader import Engines
+from igw.scraping.scraper import Scraper, Status
+from igw.scraping.settings import Scraping
 from igw.work.promises import Promises
+
+_FAST = Scraping(0.001)
 
 PAGE = """\
 vllm:num_requests_waiting {waiting}
@@ -76,7 +84,9 @@ class Watched(Columns):
         self.told: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         super().__init__(pool, prefix.slot)
 
-    def report(self, hostport: str, waiting: float, running: float, kv_usage: float) -> None:
+    def report(
+        self, hostport: str, waiting: float | None, running: float | None, kv_usage: float | None
+    ) -> None:
         """Write and tell."""
         super().report(hostport, waiting, running, kv_usage)
         self.told.put_nowait(("report", hostport))
@@ -107,13 +117,13 @@ class Watched(Columns):
 class Scraped:
     """A scraper at work on a pool of engines."""
 
-    def __init__(self, *engines: Engine, timeout_seconds: float = 5.0) -> None:
+    def __init__(self, *engines: Engine, timeout_seconds: float = 5.0, settings: Scraping = _FAST) -> None:
         pool = Pool("p", "default", tuple(engine.endpoint for engine in engines))
         self.prefix = PrefixIndex()
         self.columns = Watched(pool, self.prefix)
         self.promises = Promises()
         self.promises.adopt(dict(zip(self.columns.slots.tolist(), self.columns.row, strict=True)))
-        self.scraper = Scraper(self.columns, self.prefix, 0.001, self._clock, self.promises)
+        self.scraper = Scraper(self.columns, self.prefix, settings, self._clock, self.promises)
         self.group = asyncio.TaskGroup()
         self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_seconds))
 
@@ -274,31 +284,30 @@ async def test_nobody_is_asked_after_the_stop() -> None:
 async def rest(
     monkeypatch: pytest.MonkeyPatch, *engines: Engine, picks: int, interval_seconds: float
 ) -> float:
-    """Return how long a scraper of *engines* rests after first scrapes that took a second, in which there were *picks*."""
+    """Return how long a scraper of *engines* rests after a second in which there were *picks*."""
     rests: asyncio.Queue[float] = asyncio.Queue()
     real, now = asyncio.sleep, 0.0
 
     async def sleep(seconds: float) -> None:
         if seconds:
             rests.put_nowait(seconds)
-            await asyncio.Event().wait()
+            await (asyncio.Event() if goes_on.is_set() else goes_on).wait()
         await real(0)
 
     prefix = PrefixIndex()
     pool = Pool("p", "default", tuple(engine.endpoint for engine in engines))
     columns = Columns(pool, prefix.slot)
-    scraper = Scraper(columns, prefix, interval_seconds, lambda: now)
-    for engine in engines:
-        engine.open.clear()
-    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group, asyncio.timeout(20):
+    scraper = Scraper(columns, prefix, Scraping(interval_seconds), lambda: now)
+    goes_on = asyncio.Event()
+    async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as group, asyncio.timeout(20):
         with monkeypatch.context() as patch:
             patch.setattr(asyncio, "sleep", sleep)
-            scraper.follow(pool, group, session)
-            for engine in engines:
-                await engine.asks.get()
+            patch.setattr("igw.scraping.scraper.random.uniform", lambda _low, _high: 1.0)
+            scraper.follow(pool, group, http)
+            for _ in engines:
+                await rests.get()
             now, columns.picks = 1.0, columns.picks + picks
-            for engine in engines:
-                engine.open.set()
+            goes_on.set()
             seconds = {await rests.get() for _ in engines}
             await scraper.stop()
     assert len(seconds) == 1
@@ -344,3 +353,123 @@ async def test_scraping_a_larger_pool_costs_no_more(
         for size in (1, 4, 8):
             rested = await rest(monkeypatch, *engines[:size], picks=picks, interval_seconds=0.001)
             assert rested == pytest.approx(size * seconds_per_engine)
+
+
+async def test_pauses_vary_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a tenth at most, so that pickers do not ask in step."""
+    shares: asyncio.Queue[tuple[float, float]] = asyncio.Queue()
+
+    def uniform(low: float, high: float) -> float:
+        shares.put_nowait((low, high))
+        return high
+
+    monkeypatch.setattr("igw.scraping.scraper.random.uniform", uniform)
+    engine = Engine()
+    async with engine.serving(), Scraped(engine), asyncio.timeout(20):
+        assert await shares.get() == pytest.approx((0.9, 1.1))
+
+
+async def test_what_is_known_of_endpoints_can_be_looked_at() -> None:
+    """Engine, what said so, accelerator by a label, what its page lacks; nothing yet of one that did not answer."""
+    engine, silent = Engine(), Engine()
+    engine.page = page().replace("vllm:kv_cache_usage_perc", "something_else")
+    silent.open.clear()
+    async with engine.serving(), silent.serving():
+        engine.endpoint = Endpoint.at(
+            "127.0.0.1", engine.endpoint.port, labels={"nvidia.com/gpu.product": "NVIDIA-L4"}
+        )
+        async with Scraped(engine, silent) as scraped:
+            await scraped.columns.settled(engine)
+            known, unknown = scraped.scraper.statuses()
+            assert (known.engine, known.chosen_by, known.accelerator) == ("vllm", "page", "NVIDIA-L4")
+            assert known.age_seconds == 0.0
+            assert known.report is not None
+            assert known.report.missing == ("vllm:kv_cache_usage_perc",)
+            assert unknown == Status(silent.endpoint.hostport)
+            assert scraped.columns.running.tolist() == [2, 2]
+
+
+async def test_an_engine_that_does_not_tell_one_thing_holds_the_mean_of_the_others_there() -> None:
+    """Not known is not idle: TGI says nothing of its KV memory."""
+    engine, other = Engine(), Engine()
+    engine.page = "tgi_queue_size 4\ntgi_batch_current_size 1\n"
+    async with engine.serving(), other.serving(), Scraped(engine, other) as scraped:
+        await scraped.columns.settled(engine)
+        await scraped.columns.settled(other)
+        assert scraped.columns.waiting.tolist() == [4, 0]
+        assert scraped.columns.kv_usage.tolist() == [0.5, 0.5]
+
+
+async def test_other_settings_take_effect_while_it_runs() -> None:
+    """Custom metrics of a configuration are there after the next page; what follows from requests is kept."""
+    engine = Engine()
+    engine.page = page() + "depth 2.5\n"
+    own = msgspec.structs.replace(ENGINES["vllm"], scalars=(("Depth", named("depth")),))
+    async with engine.serving(), Scraped(engine) as scraped:
+        await scraped.columns.settled(engine)
+        assert not scraped.columns.scalars
+        scraped.scraper.use(Scraping(0.001, engines=Engines({**ENGINES, "vllm": own})))
+        scraped.scraper.follow(scraped.columns.pool, scraped.group, scraped.session)
+        await scraped.columns.settled(engine)
+        assert scraped.columns.scalars["Depth"].tolist() == [2.5]
+
+
+async def test_an_endpoint_whose_labels_change_is_looked_at_anew() -> None:
+    """They may say which engine it is."""
+    engine = Engine()
+    async with engine.serving(), Scraped(engine) as scraped:
+        await scraped.columns.settled(engine)
+        labelled = msgspec.structs.replace(engine.endpoint, labels={"llm-d.ai/engine-type": "vllm"})
+        pool = Pool("p", "default", (labelled,))
+        scraped.columns.adopt(pool)
+        scraped.scraper.follow(pool, scraped.group, scraped.session)
+        await scraped.columns.settled(engine)
+        assert [status.chosen_by for status in scraped.scraper.statuses()] == ["label"]
+
+
+async def test_a_page_without_end_is_a_miss() -> None:
+    """Memory is bounded, whatever a server sends."""
+    engine = Engine()
+    engine.page = "x" * (9 << 20)
+    async with engine.serving(), Scraped(engine) as scraped:
+        await scraped.columns.next("fail", engine)
+        assert scraped.scraper.statistics().done == 0
+
+
+async def test_pages_are_asked_for_elsewhere_uncompressed_and_over_one_connection() -> None:
+    """Path and port as configured; a connection is kept."""
+    seen: list[tuple[str, str | None, object]] = []
+    enough = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        seen.append(
+            (
+                request.path,
+                request.headers.get("accept-encoding"),
+                request.transport.get_extra_info("peername"),
+            )
+        )
+        if len(seen) == 4:
+            enough.set()
+        return web.Response(text=page())
+
+    app = web.Application()
+    app.router.add_get("/prometheus/metrics", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    engine = Engine()
+    engine.endpoint = Endpoint.at("127.0.0.1", 1)
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        access = Access(path="/prometheus/metrics", port=runner.addresses[0][1])
+        scraped = Scraped(engine, settings=Scraping(0.001, access))
+        await scraped.session.close()
+        scraped.session = session()
+        async with scraped, asyncio.timeout(20):
+            await enough.wait()
+    finally:
+        await runner.cleanup()
+    assert len({(path, encoding) for path, encoding, _ in seen}) == 1
+    assert seen[0][:2] == ("/prometheus/metrics", "identity")
+    assert len({peer for _, _, peer in seen}) == 1

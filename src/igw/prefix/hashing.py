@@ -23,6 +23,8 @@ BLOCK_BYTES: tuple[int, ...] = (256,) * 64 + (1024,) * 112 + (4096,) * 96
 of any length costs few steps.
 """
 
+_BORDERS: tuple[int, ...] = tuple(accumulate(BLOCK_BYTES))
+
 MAX_BLOCKS = len(BLOCK_BYTES)
 """131,072 tokens in all, upstream's `maxPrefixTokensToMatch`. Beyond it prompts count as equal."""
 
@@ -55,18 +57,16 @@ def block_hashes(seed: bytes, parts: Iterable[memoryview]) -> list[int]:
     digest = xxh3_64(seed)
     update, value = digest.update, digest.intdigest
     hashes: list[int] = []
-    sizes = iter(BLOCK_BYTES)
-    room = next(sizes)  # bytes left in the block that is being filled
+    before = 0  # bytes of the parts before this one
     for part in parts:
-        at, end = 0, part.nbytes
-        while end - at >= room:
-            update(part[at : at + room])
+        at, full = 0, bisect_right(_BORDERS, before + part.nbytes)
+        for border in _BORDERS[len(hashes) : full]:
+            end = border - before
+            update(part[at:end])
             hashes.append(value())
-            at += room
-            room = next(sizes, 0)
-            if not room:
-                return hashes
-        if at < end:
-            update(part[at:])
-            room -= end - at
+            at = end
+        if full == MAX_BLOCKS:
+            break
+        update(part[at:])
+        before += part.nbytes
     return hashes

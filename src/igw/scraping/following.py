@@ -8,7 +8,7 @@ from __future__ import annotations
 from igw.columns import Columns
 from igw.prefix.index import PrefixIndex
 from igw.scraping.pace import pause_seconds
-from igw.scraping.vllm import Report
+from igw.scraping.report import Report
 from igw.work.promises import Promises
 
 _MISSES = 3
@@ -26,7 +26,8 @@ class Following:
         self._prefix = prefix
         self._promises = promises
         self._misses = 0
-        self._queries = 0.0
+        self._lifetime = 0.0
+        self._answered_at: float | None = None
         self._picks, self._asked_at = columns.picks, now
 
     def missed(self) -> bool:
@@ -39,24 +40,39 @@ class Following:
 
     def answered(self, report: Report, now: float) -> bool:
         """Take in what the endpoint says; True if it was lost and is back."""
-        back, queries = self._misses >= _MISSES, report.prefix_queries or 0.0
+        back, lifetime = self._misses >= _MISSES, report.lifetime or 0.0
         self._columns.report(self._hostport, report.waiting, report.running, report.kv_usage)
         self._columns.report_adapters(self._hostport, report.adapters)
+        self._columns.report_scalars(self._hostport, report.scalars)
         slot = self._prefix.slot_of(self._hostport)
         if slot is not None:
             capacity = report.kv_capacity_tokens or 0
-            if self._promises is not None:
-                self._promises.scraped(slot, report.waiting, report.kv_usage, capacity, now)
+            if self._promises is not None and report.waiting is not None:
+                known = capacity if report.kv_usage is not None else 0
+                self._promises.scraped(slot, report.waiting, report.kv_usage or 0.0, known, now)
             if capacity:
                 self._prefix.resize(slot, capacity)
-            if back or queries < self._queries:  # it was restarted, with an empty cache
+            if back or lifetime < self._lifetime:  # it was restarted, with an empty cache
                 self._prefix.forget(slot)
-        self._misses, self._queries = 0, queries
+        self._misses, self._lifetime, self._answered_at = 0, lifetime, now
         return back
 
-    def pause_seconds(self, endpoints: int, interval_seconds: float, now: float) -> float:
-        """Return how long to wait before the next scrape, *endpoints* being scraped in all."""
+    @property
+    def doubtful(self) -> bool:
+        """Whether the last scrape failed, and the endpoint is not given up."""
+        return 0 < self._misses < _MISSES
+
+    def age_seconds(self, now: float) -> float | None:
+        """Return how long ago the endpoint said something; None if it never did."""
+        return None if self._answered_at is None else now - self._answered_at
+
+    def pause_seconds(
+        self, endpoints: int, interval_seconds: float, now: float, took_seconds: float = 0.0
+    ) -> float:
+        """Return how long to wait before the next scrape, *endpoints* being scraped in all; the last one took so long."""
         columns = self._columns
         rate = (columns.picks - self._picks) / max(now - self._asked_at, 1e-3)
         self._picks, self._asked_at = columns.picks, now
-        return pause_seconds(endpoints, rate, interval_seconds, doubtful=0 < self._misses < _MISSES)
+        return pause_seconds(
+            endpoints, rate, interval_seconds, doubtful=self.doubtful, took_seconds=took_seconds
+        )

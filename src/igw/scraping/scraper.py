@@ -7,23 +7,38 @@ fixed budget, because in-flight counts are exact without them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 
 import aiohttp
 import msgspec
 import structlog
 
 from igw.columns import Columns
+from igw.config.decode import nearest
 from igw.endpoint import Endpoint, Pool
+from igw.errors import ConfigError
 from igw.prefix.index import PrefixIndex
+from igw.scraping.access import MOST_BYTES, Credentials
 from igw.scraping.following import Following
-from igw.scraping.vllm import read
+from igw.scraping.reader import Reader
+from igw.scraping.report import Report
+from igw.scraping.settings import Scraping
 from igw.work.promises import Promises
 
 log = structlog.get_logger("scraping")
 
 _OVERDUE_SECONDS = 0.5
 """So long an endpoint may take for its page before nothing that it said is believed any more."""
+_AT_ONCE, _APART_SECONDS = 16, 0.001
+"""So many endpoints of those that are new are asked at once, the others one after another at this distance."""
+_JITTER = 0.1
+"""Pauses are longer or shorter by up to this share, so that pickers and pools do not fall into step; not where there is doubt."""
+ACCELERATOR_LABELS = (
+    "llm-d.ai/accelerator", "accelerator", "nvidia.com/gpu.product", "amd.com/gpu.product-name",
+    "cloud.google.com/gke-accelerator", "cloud.google.com/gke-tpu-accelerator",
+)  # fmt: skip
+"""Labels of an endpoint that may say what it computes on, in the order in which they are looked at."""
 
 
 class ScrapeStatistics(msgspec.Struct, frozen=True):
@@ -33,6 +48,23 @@ class ScrapeStatistics(msgspec.Struct, frozen=True):
     failed: int
 
 
+class Status(msgspec.Struct, frozen=True):
+    """What is known of one endpoint from its pages."""
+
+    endpoint: str
+    """Its `host:port`."""
+    engine: str = ""
+    """Empty until a page was read."""
+    chosen_by: str = ""
+    """What said that it is this engine: `label`, `configuration`, `page`, or `default`."""
+    accelerator: str = ""
+    """By a label of the endpoint; engines do not say."""
+    age_seconds: float | None = None
+    """How long ago it last answered; None: never."""
+    report: Report | None = None
+    """What it said then; it is not believed any more when the endpoint is lost."""
+
+
 class Scraper:
     """Scrapes the endpoints of one pool. Writer of its scraped columns; one task per endpoint."""
 
@@ -40,30 +72,53 @@ class Scraper:
         self,
         columns: Columns,
         prefix: PrefixIndex,
-        interval_seconds: float,
+        settings: Scraping,
         clock: Callable[[], float],
         promises: Promises | None = None,
     ) -> None:
-        self._promises = promises
         self._columns = columns
         self._prefix = prefix
-        self._interval_seconds = interval_seconds
+        self._settings = settings
         self._clock = clock
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._promises = promises
+        self._credentials = Credentials(settings.access, clock())
+        self._tasks: dict[str, tuple[Endpoint, asyncio.Task[None]]] = {}
+        self._known: dict[str, tuple[Following, Reader, Report | None]] = {}
         self._done = self._failed = 0
+        self.answered: Callable[[], None] = lambda: None
+        """Told of every page that was read."""
+
+    def use(self, settings: Scraping) -> None:
+        """Go by *settings* from the next `follow` on; who is scraped already starts anew if they are others.
+
+        Raises:
+            ConfigError: a file that they refer to cannot be used; then nothing has changed.
+        """
+        if settings == self._settings:
+            return
+        credentials = Credentials(settings.access, self._clock())
+        self._settings, self._credentials = settings, credentials
+        for _, task in self._tasks.values():
+            task.cancel()
+        self._tasks.clear()
 
     def follow(self, pool: Pool, group: asyncio.TaskGroup, session: aiohttp.ClientSession) -> None:
         """Scrape exactly the endpoints of *pool* from now on."""
         wanted = {endpoint.hostport: endpoint for endpoint in pool.endpoints}
-        for hostport in [known for known in self._tasks if known not in wanted]:
-            self._tasks.pop(hostport).cancel()
-        for hostport, endpoint in wanted.items():
-            if hostport not in self._tasks:
-                self._tasks[hostport] = group.create_task(self._run(endpoint, session))
+        for hostport, (endpoint, task) in list(self._tasks.items()):
+            if wanted.get(hostport) != endpoint:
+                task.cancel()
+                del self._tasks[hostport]
+        for hostport in [known for known in self._known if known not in wanted]:
+            del self._known[hostport]
+        new = [endpoint for hostport, endpoint in wanted.items() if hostport not in self._tasks]
+        for index, endpoint in enumerate(new):
+            task = group.create_task(self._run(endpoint, session, max(0, index - _AT_ONCE) * _APART_SECONDS))
+            self._tasks[endpoint.hostport] = endpoint, task
 
     async def stop(self) -> None:
         """End every scrape."""
-        tasks = list(self._tasks.values())
+        tasks = [task for _, task in self._tasks.values()]
         self._tasks.clear()
         for task in tasks:
             task.cancel()
@@ -73,17 +128,48 @@ class Scraper:
         """Return how many scrapes there were."""
         return ScrapeStatistics(done=self._done, failed=self._failed)
 
-    async def _run(self, endpoint: Endpoint, session: aiohttp.ClientSession) -> None:
-        url, hostport = f"http://{endpoint.hostport}/metrics", endpoint.hostport
-        following = Following(hostport, self._columns, self._prefix, self._promises, self._clock())
+    def statuses(self) -> Iterator[Status]:
+        """Yield what is known of every endpoint, in pool order."""
+        now = self._clock()
+        for endpoint in self._columns.pool.endpoints:
+            accelerator = next(
+                (endpoint.labels[key] for key in ACCELERATOR_LABELS if key in endpoint.labels), ""
+            )
+            known = self._known.get(endpoint.hostport)
+            if known is None:
+                yield Status(endpoint.hostport, accelerator=accelerator)
+                continue
+            following, reader, report = known
+            yield Status(
+                endpoint.hostport,
+                reader.engine.name if reader.engine is not None and report is not None else "",
+                reader.chosen_by,
+                accelerator,
+                following.age_seconds(now),
+                report,
+            )
+
+    async def _run(self, endpoint: Endpoint, session: aiohttp.ClientSession, delay_seconds: float) -> None:
+        hostport, settings = endpoint.hostport, self._settings
+        url = settings.access.url(endpoint)
+        if (known := self._known.get(hostport)) is not None:  # it was followed with other settings or labels
+            following = known[0]
+        else:
+            following = Following(hostport, self._columns, self._prefix, self._promises, self._clock())
+        reader = Reader(settings.engines, endpoint.labels)
+        self._known[hostport] = following, reader, None
+        if reader.unknown:
+            hint = nearest(reader.unknown, settings.engines.by_name)
+            log.warning("engine_unknown", endpoint=hostport, engine=reader.unknown, hint=hint)
         loop = asyncio.get_running_loop()
+        await asyncio.sleep(delay_seconds)
         while True:
             # A server that hangs must not look as it did before, for as long as it may take to give it up.
             overdue = loop.call_later(_OVERDUE_SECONDS, self._columns.expire, hostport)
+            asked_at = self._clock()
             try:
-                async with session.get(url) as response:
-                    response.raise_for_status()
-                    report = read(await response.read())
+                page = await self._page(url, session)
+                report = reader.read(page, self._clock())
             # An endpoint's page, however broken, must not end the scraping of others.
             except Exception as error:
                 self._failed += 1
@@ -91,9 +177,37 @@ class Scraper:
                     log.warning("endpoint_lost", endpoint=hostport, error=str(error) or repr(error))
             else:
                 self._done += 1
+                self._tell(hostport, reader, report)
+                self._known[hostport] = following, reader, report
                 if following.answered(report, self._clock()):
                     log.info("endpoint_back", endpoint=hostport)
+                self.answered()
             finally:
                 overdue.cancel()
-            pause = following.pause_seconds(len(self._tasks), self._interval_seconds, self._clock())
-            await asyncio.sleep(pause)
+            now = self._clock()
+            pause = following.pause_seconds(len(self._tasks), settings.interval_seconds, now, now - asked_at)
+            jitter = 0.0 if following.doubtful else _JITTER
+            await asyncio.sleep(pause * random.uniform(1 - jitter, 1 + jitter))
+
+    async def _page(self, url: str, session: aiohttp.ClientSession) -> bytes:
+        credentials = self._credentials
+        try:
+            credentials.refresh(self._clock())
+        except ConfigError as error:  # while a file is being replaced, what it said before will do
+            log.warning("credentials_unreadable", where=error.where, problem=error.problem)
+        async with session.get(url, headers=credentials.headers, ssl=credentials.ssl) as response:
+            response.raise_for_status()
+            pieces, size = [], 0
+            async for piece in response.content.iter_any():
+                size += len(piece)
+                if size > MOST_BYTES:
+                    raise ValueError(f"the metrics page has more than {MOST_BYTES} bytes")
+                pieces.append(piece)
+            return b"".join(pieces)
+
+    def _tell(self, hostport: str, reader: Reader, report: Report) -> None:
+        """Log what an endpoint's page lacks: once, and again when that changes."""
+        before = self._known[hostport][2]
+        engine = reader.engine.name if reader.engine is not None else ""
+        if report.missing and (before is None or before.missing != report.missing):
+            log.info("metrics_missing", endpoint=hostport, engine=engine, missing=list(report.missing))

@@ -1,0 +1,31 @@
+"""The tokens of a request that brings them itself. Making tokens of text is up to those who ask a tokenizer."""
+
+from __future__ import annotations
+
+from array import array
+
+from igw.prefix.chain import Placed, Prompt
+from igw.request import Request
+
+
+def prompt_of(
+    request: Request, tokens: bytes, *, adapter: str = "", media: tuple[Placed, ...] = ()
+) -> Prompt:
+    """Return the prompt of *request* in *tokens*, four bytes each, with what else its blocks are told apart by."""
+    return Prompt(tokens, adapter, salt_of(request), media)
+
+
+def tokens_in(request: Request) -> bytes | None:
+    """Return the tokens that *request* has instead of a text (`prompt` or `input_ids` as a list of numbers), four bytes each.
+
+    `parsing` keeps those as an array of numbers, and text as bytes of the body.
+    """
+    parts = request.prompt
+    if len(parts) != 1 or not isinstance(parts[0].obj, array) or request.media:
+        return None
+    return bytes(parts[0])
+
+
+def salt_of(request: Request) -> str:
+    """Return the `cache_salt` of *request*: what its seed has behind the model."""
+    return request.seed[len(request.model.encode()) + 1 :].decode("utf-8", "replace")

@@ -1,0 +1,1 @@
+"""What each engine calls its metrics: one file per engine, and the table of them. Reading by them is `igw.scraping.mapping`."""
