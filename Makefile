@@ -3,13 +3,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+LITELLM := build/litellm
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint check bench lock clean
+.PHONY: help setup demo test test-litellm lint check bench lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY) ## build .venv with the locked versions
 
@@ -19,20 +20,25 @@ demo: setup ## the whole stack with simulated model servers, OpenAI endpoint on 
 test: setup ## every test that needs no cluster and no GPU
 	@$(BIN)/python -m pytest
 
+test-litellm: setup $(LITELLM)/.ready ## LiteLLM's proxy in front of igw; it gets an environment of its own, 750 MB
+	@$(BIN)/python -m pytest tests/examples/test_litellm.py
+
 lint: setup ## style, formatting, types, import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run $(BIN)/ruff format ." >&2; exit 1; }
 	@$(BIN)/mypy --strict src
 	@$(BIN)/lint-imports
 
-check: lint test ## what continuous integration runs
+check: lint $(LITELLM)/.ready test ## what continuous integration runs; with the test of LiteLLM
 
 bench: setup ## the benchmarks: a table and build/bench.json
 	@$(BIN)/python -m benchmarks
 
-lock: ## write requirements.lock anew from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --extra local --extra lab --group dev --generate-hashes --universal --python-version 3.11 \
-	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.lock
+LOCK := --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --no-annotate
+
+lock: ## write the locks anew: of pyproject.toml, and of LiteLLM's proxy (needs uv)
+	uv pip compile pyproject.toml --extra local --extra lab --group dev $(LOCK) -o requirements.lock
+	uv pip compile examples/litellm/requirements.in $(LOCK) -o examples/litellm/requirements.lock
 
 clean: ## remove everything the targets made
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
@@ -55,3 +61,9 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
+
+$(LITELLM)/.ready: examples/litellm/requirements.lock | setup
+	@echo "setting up $(LITELLM) (once, a minute)"
+	@'$(PYTHON)' -m venv --clear $(LITELLM)
+	@$(LITELLM)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@

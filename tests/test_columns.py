@@ -88,6 +88,37 @@ def test_nobody_looks_idle_when_everybody_is_silent() -> None:
     assert made.waiting.tolist() == [6, 6]
 
 
+def test_what_one_engine_does_not_tell_is_the_mean_of_those_that_do() -> None:
+    """Each quantity by itself, also as it changes and in another order; nothing where nobody tells."""
+    made = columns(1, 2, 3)
+    made.report(at(1), waiting=1, running=None, kv_usage=None)
+    made.report(at(2), waiting=2, running=4, kv_usage=None)
+    made.report(at(3), waiting=None, running=8, kv_usage=None)
+    assert made.reported.all()
+    assert made.waiting.tolist() == [1, 2, 1.5]
+    assert made.running.tolist() == [6, 4, 8]
+    assert made.kv_usage.tolist() == [0, 0, 0]
+    made.adopt(pool(3, 2, 1))
+    made.report(at(2), waiting=5, running=4, kv_usage=0.5)
+    assert made.waiting.tolist() == [3, 5, 1]
+    assert made.kv_usage.tolist() == [0.5, 0.5, 0.5]
+
+
+def test_custom_metrics_are_missing_where_nobody_has_them() -> None:
+    """They follow their endpoints, end with what was said, and go when nobody has them any more."""
+    made = columns(1, 2)
+    made.report(at(1), 0, 0, 0)
+    made.report_scalars(at(1), {"a": 1.0, "b": 2.0})
+    made.report_scalars(at(2), {"b": 3.0})
+    made.adopt(pool(2, 3, 1))
+    assert made.scalars["a"].tolist() == pytest.approx([np.nan, np.nan, 1], nan_ok=True)
+    assert made.scalars["b"].tolist() == pytest.approx([3, np.nan, 2], nan_ok=True)
+    made.expire(at(1))
+    assert made.scalars["b"].tolist() == pytest.approx([3, np.nan, np.nan], nan_ok=True)
+    made.report_scalars(at(2), {})
+    assert made.scalars == {}
+
+
 def test_who_is_ejected_returns_gradually() -> None:
     """Nothing until it is back, then a growing share of requests, then all."""
     made = columns(1, 2)

@@ -19,19 +19,25 @@ from igw.cli.epp import epp
 from igw.cli.gateway import gateway
 from igw.config.manifests import API_VERSIONS, IGNORED, load
 from igw.errors import ConfigError
+from igw.kvevents.following import Following
 from igw.outcomes.ledger import Ledger
 from igw.outcomes.observed import Ejections
+from igw.parsing.registry import PARSERS
 from igw.prefix.index import PrefixIndex
+from igw.routing import queue_gauges
+from igw.routing.holding import Holding
 from igw.routing.observed import State
 from igw.routing.pools import Pools
+from igw.routing.router import Router
 from igw.scheduling import builtin, configured, registry
+from igw.scraping.observed import collect as collect_scraping
 from igw.simulator.manifest import Hardware, SimulatorSpec
 from igw.simulator.manifest import read as read_simulators
 from igw.telemetry.families import Families
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("examples/*/README.md")])
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -133,6 +139,22 @@ def test_types_of_upstream_that_do_nothing_or_are_missing_are_listed() -> None:
     inert = {kind for kind, known in others.items() if known.inert}
     assert inert == first_cells(PLUGINS["Accepted without effect"])
     assert {kind for kind, known in others.items() if known.later} == first_cells(PLUGINS["Not yet"])
+    for room, section in (("parsing", "Parsers"), ("scraping", "Data sources")):
+        found = {kind for kind, known in others.items() if known.elsewhere == room}
+        assert found == first_cells(PLUGINS[section])
+
+
+def test_every_api_is_listed_under_its_parser() -> None:
+    """By its path; some share a line."""
+    rows = [line.split("|")[1:3] for line in page("apis.md").splitlines() if line.startswith("| ")]
+    listed, parser = {}, ""
+    for first, paths in rows:
+        parser = first.strip().strip("`") or parser
+        listed[parser] = listed.get(parser, "") + paths
+    for each in PARSERS.values():
+        for api in each.apis:
+            last = re.split("[/:]", api.suffix)[-1]
+            assert re.search(rf"[`/:]{last}`", listed[each.type]) or "VllmEngine" in api.suffix, api.suffix
 
 
 def test_every_field_of_a_simulator_is_listed() -> None:
@@ -183,6 +205,12 @@ def test_every_metric_is_listed() -> None:
     families, prefix, ledger = Families(), PrefixIndex(), Ledger(600.0)
     families.collect_with(State(Pools(prefix, ledger), prefix, ledger).collect)
     families.collect_with(Ejections(families, list, lambda: 0.0).collect)
+    families.collect_with(collect_scraping(dict))
+    families.collect_with(Following().collect)
+    pools, clock = Pools(prefix, ledger), float
+    router = Router(pools, prefix, ledger, builtin.default(), clock)
+    holding = Holding(router, pools, ledger, clock, lambda _: None)
+    families.collect_with(lambda: queue_gauges.collect(holding))
     names = {
         f"{family.name}_total" if family.type == "counter" else family.name
         for family in families.registry.collect()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import yaml
 
 from igw.config.manifests import load
@@ -22,6 +23,7 @@ from igw.stack.child import Child
 
 MODEL = "llama"
 POOL_LABELS = {"app": "llama"}
+GRPC = "igw.dev/grpc-port"
 
 
 def igw(name: str, *arguments: str, log: list[str] | None = None) -> Child:
@@ -40,6 +42,7 @@ class Stack:
         self.route_annotations = gateway_annotations
         self.servers: list[Child] = []
         self.ports: list[int] = []
+        self.grpc_ports: list[int] = []
         self.picker_log: list[str] = []
         self.picker: Child = igw("picker")
         self.picker_addresses: dict[str, str] = {}
@@ -57,7 +60,9 @@ class Stack:
         self.file.write_text(yaml.safe_dump_all(self.documents(ports)))
 
     def documents(self, ports: list[int]) -> list[dict[str, Any]]:
-        """Return a gateway, a route, a pool and its endpoints."""
+        """Return a gateway, a route, a pool and its endpoints, whose protocol is gRPC where they have ports for it."""
+        protocol = {"appProtocol": "kubernetes.io/h2c"} if self.grpc_ports else {}
+        labels = [POOL_LABELS | {GRPC: str(port)} for port in self.grpc_ports] or [POOL_LABELS] * len(ports)
         return [
             {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "g"},
              "spec": {"gatewayClassName": "igw", "listeners": [{"name": "http", "port": 8080, "protocol": "HTTP"}]}},
@@ -67,10 +72,11 @@ class Stack:
                  {"group": "inference.networking.k8s.io", "kind": "InferencePool", "name": "p"}]}]}},
             {"apiVersion": "inference.networking.k8s.io/v1", "kind": "InferencePool", "metadata": {"name": "p"},
              "spec": {"selector": {"matchLabels": POOL_LABELS}, "targetPorts": [{"number": 8000}],
+                      **protocol,
                       "endpointPickerRef": {"name": "epp", "port": {"number": 9002},
                                             "failureMode": self.failure_mode}}},
             {"apiVersion": "igw.dev/v1alpha1", "kind": "Endpoints", "endpoints": [
-                {"name": f"s{index}", "address": "127.0.0.1", "port": str(port), "labels": POOL_LABELS}
+                {"name": f"s{index}", "address": "127.0.0.1", "port": str(port), "labels": labels[index]}
                 for index, port in enumerate(ports)]},
         ]  # fmt: skip
 
@@ -146,7 +152,9 @@ async def stack(
         for server in made.servers:
             exits.push_async_callback(server.stop)
         ready = await asyncio.gather(*(server.start() for server in made.servers))
-        made.ports = [int(said["endpoints"][0]["port"]) for said in ready]
+        endpoints = [said["endpoints"][0] for said in ready]
+        made.ports = [int(each["port"]) for each in endpoints]
+        made.grpc_ports = [int(each["labels"][GRPC]) for each in endpoints if GRPC in each["labels"]]
         made.write(made.ports)
 
         async def stop_picker() -> None:
@@ -155,12 +163,9 @@ async def stack(
         exits.push_async_callback(stop_picker)
         await made.start_picker(*picker_flags)
         base = settings or GatewaySettings()
-        used = GatewaySettings(
-            picker=made.picker_addresses["grpc"],
-            free_ports=True,
-            max_request_body_bytes=base.max_request_body_bytes,
-        )
+        used = msgspec.structs.replace(base, picker=made.picker_addresses["grpc"], free_ports=True)
         made.gateway = await exits.enter_async_context(GatewayRunner(load([made.file]), used))
+        assert await made.gateway.finds_picker(within_seconds=10)
         (address,) = made.gateway.addresses.values()
         made.url = f"http://{address}"
         if servers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,13 +17,20 @@ from tests.e2e.test_requests import http2_with_trailers
 
 @contextlib.asynccontextmanager
 async def foreign(
-    folder: Path, servers: int = 2, *server_flags: str, picker_flags: tuple[str, ...] = ()
+    folder: Path,
+    servers: int = 2,
+    *server_flags: str,
+    picker_flags: tuple[str, ...] = (),
+    modes: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stack]:
-    """Run a stack whose clients come through an Envoy that is not ours."""
+    """Run a stack whose clients come through an Envoy that is not ours; *modes* are other processing modes than the example's."""
     flags = server_flags or ("--speed", "20")
     async with (
         stack(folder, servers, server_flags=flags, picker_flags=picker_flags) as running,
-        static_envoy(folder, picker=running.picker_addresses["grpc"], ports=running.ports) as (_, address),
+        static_envoy(folder, picker=running.picker_addresses["grpc"], ports=running.ports, modes=modes) as (
+            _,
+            address,
+        ),
     ):
         running.url = f"http://{address}"
         yield running
@@ -115,3 +122,39 @@ async def test_answers_without_a_body_end_their_reservation(tmp_path: Path, meth
         async with running.http.request(method, f"{running.url}/health") as response:
             await response.read()
         await running.becomes("igw_reservations_open", 0)
+
+
+@pytest.mark.parametrize(
+    ("request_mode", "response_mode"),
+    [
+        ("BUFFERED", "BUFFERED"),
+        ("BUFFERED_PARTIAL", "STREAMED"),
+        ("STREAMED", "STREAMED"),
+        ("BUFFERED", "NONE"),
+        ("NONE", "NONE"),
+    ],
+)
+async def test_a_gateway_may_send_bodies_in_any_mode(
+    tmp_path: Path, request_mode: str, response_mode: str
+) -> None:
+    """Small and large, whole and streamed answers; usage is learnt where answers are shown. A refusal in the middle reaches the client."""
+    modes = {
+        "request_body_mode": request_mode, "request_trailer_mode": "SKIP",
+        "response_body_mode": response_mode, "response_trailer_mode": "SKIP",
+    }  # fmt: skip
+    flags = ("--speed", "1000000000", "--max-model-len", "1000000", "--num-gpu-blocks", "8000", "--block-size", "1000")  # fmt: skip
+    async with foreign(tmp_path, 2, *flags, modes=modes) as running:
+        for size, stream in ((200, False), (200, True), (500_000, False)):
+            async with running.chat("x" * size, max_tokens=8, stream=stream) as response:
+                assert 200 == response.status, await response.text()
+                assert b"[DONE]" in (said := await response.read()) or json.loads(said)["usage"]
+        assert 3 == await running.metric("llm_d_epp_request_total")
+        read = request_mode in ("BUFFERED", "BUFFERED_PARTIAL")
+        async with running.http.post(f"{running.url}/v1/chat/completions", data=b"{" * 200) as response:
+            assert 400 == response.status
+            assert ("x-llm-d-request-dropped-reason" in response.headers) is read
+        if response_mode == "NONE":
+            assert 0 < await running.metric("igw_reservations_open")
+        else:
+            await running.becomes("igw_reservations_open", 0)
+            assert 0 < await running.metric("llm_d_epp_request_output_tokens_sum")

@@ -25,6 +25,8 @@ async def test_the_openai_sdk_gets_right_answers_streamed_or_not_and_caches_are_
         whole = await client.chat.completions.create(model=MODEL, messages=messages, max_tokens=8)  # type: ignore[arg-type]
         text = whole.choices[0].message.content
         assert "".join(answer(tokenize(render_chat(messages)), 8)) == text
+        # A request that is still thought to be under way is work that another endpoint does not have.
+        await running.becomes("igw_reservations_open", 0)
         messages += [{"role": "assistant", "content": str(text)}, {"role": "user", "content": "More"}]
         stream = await client.chat.completions.create(
             model=MODEL,
@@ -51,8 +53,8 @@ async def test_bad_requests_get_openai_errors_that_say_what_is_wrong(tmp_path: P
     """400 for what no retry can cure; the model server is not bothered."""
     cases = [
         (b"not json", "not a valid chat/completions request"),
-        (b'{"messages": []}', "model not found in request body"),
-        (b'{"model": 3, "messages": []}', "Expected `str | null`, got `int` - at `$.model`"),
+        (b'{"messages": [{}]}', "model not found in request body"),
+        (b'{"model": 3, "messages": [{}]}', "`model` in the request body is not a string"),
         (b'{"model": "llama"}', "`messages` not found"),
     ]
     async with stack(tmp_path, servers=1) as running:
@@ -71,7 +73,7 @@ async def test_a_pool_without_endpoints_is_503_with_reason_and_retry_after(tmp_p
     """For POST and GET alike, and as JSON."""
     async with stack(tmp_path, servers=0) as running:
         for method, path in (("POST", "/v1/chat/completions"), ("GET", "/v1/models")):
-            body = {"model": MODEL, "messages": []} if method == "POST" else None
+            body = {"model": MODEL, "messages": [{}]} if method == "POST" else None
             async with running.http.request(method, running.url + path, json=body) as response:
                 assert (503, "1", "rejected-no-endpoints") == (
                     response.status, response.headers["retry-after"],

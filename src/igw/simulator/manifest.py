@@ -139,6 +139,9 @@ class SimulatorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     image_step_seconds: Annotated[
         _Seconds, dial("How long a denoising step takes on 1024 x 1024 pixels.", _SPEED)
     ] = 0.1
+    speech_real_time_factor: Annotated[
+        _Seconds, dial("Seconds that a second of spoken sound takes.", _SPEED)
+    ] = 0.1
     grpc_port: Annotated[
         _Port | None,
         dial(
@@ -188,6 +191,7 @@ class SimulatorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
             shutdown_seconds=self.shutdown_timeout,
             embedding_dimensions=self.embedding_dimensions,
             image_step_seconds=self.image_step_seconds,
+            speech_real_time_factor=self.speech_real_time_factor,
             kv_events=self._kv_events(),
             kv_transfer=self.kv_transfer_config,
             kv_bytes_per_token=engine.step_time.shape.kv_bytes_per_token,

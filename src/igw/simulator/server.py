@@ -21,6 +21,7 @@ from igw.simulator.engine.engine import Engine
 from igw.simulator.faults import Faults, of_replica
 from igw.simulator.http import (
     chat,
+    classifying,
     completions,
     control,
     dialects,
@@ -31,7 +32,9 @@ from igw.simulator.http import (
     models,
     pooling,
     responses,
+    speech,
     tokens,
+    transcription,
     transfer,
 )
 from igw.simulator.http.answering import json_response
@@ -48,7 +51,10 @@ _APIS = (
     responses,
     messages,
     pooling,
+    classifying,
     images,
+    speech,
+    transcription,
     tokens,
     models,
     control,

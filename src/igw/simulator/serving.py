@@ -54,6 +54,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     shutdown_seconds: float = 0.0
     embedding_dimensions: int = 1024
     image_step_seconds: float = 0.1
+    speech_real_time_factor: float = 0.1
     kv_events: KvEventsConfig | None = None
     kv_transfer: KvTransferConfig | None = None
     kv_bytes_per_token: int = 131_072

@@ -9,6 +9,7 @@ import struct
 import zlib
 from typing import Any
 
+import aiohttp
 import pytest
 
 from igw.simulator.http.errors import ApiError
@@ -102,3 +103,56 @@ async def test_pictures_are_drawn_one_after_another_and_the_client_that_leaves_g
 async def test_an_unknown_model_draws_nothing(site: Site) -> None:
     """As for texts."""
     assert (await site.post(IMAGES, {"prompt": "x", "model": "nope"}))[0] == 404
+
+
+async def test_edits_and_variations_depend_on_the_pictures_sent_in(site: Site) -> None:
+    """With the SDK, as forms; a mask is one more."""
+    files = [png(1, 1, b"abc"), png(1, 1, b"abd")]
+
+    async def edited(*images: bytes, **more: Any) -> str | None:
+        named = [(f"{number}.png", each) for number, each in enumerate(images)]
+        reply = await site.openai.images.edit(
+            model="demo", prompt="a boat", image=named, size="256x256", **more
+        )
+        return (reply.data or [])[0].b64_json
+
+    first = await edited(files[0])
+    assert first == await edited(files[0])
+    masked = await edited(files[0], mask=("mask.png", files[1]))
+    assert len({first, await edited(files[1]), await edited(*files), masked}) in {3, 4}
+    assert first != masked
+
+
+async def test_variations_need_no_words(site: Site) -> None:
+    """A picture alone; each of several is another."""
+    form = aiohttp.FormData({"model": "demo", "n": "2"})
+    form.add_field("image", png(1, 1, b"abc"), filename="a.png")
+    async with site.http.post("/v1/images/variations", data=form) as response:
+        one, other = [base64.b64decode(each["b64_json"]) for each in (await response.json())["data"]]
+    assert pixels(one)[:2] == (1024, 1024)
+    assert one != other
+
+
+@pytest.mark.parametrize(
+    ("route", "fields", "files", "param"),
+    [
+        ("edits", {"prompt": "a boat"}, {}, "image"),
+        ("edits", {"prompt": "a boat"}, {"image": 17}, "image"),
+        ("edits", {"prompt": ""}, {"image": 1}, "prompt"),
+        ("edits", {}, {"image": 1}, "body"),
+        ("variations", {}, {}, "image"),
+        ("variations", {"n": "11"}, {"image": 1}, "n"),
+    ],
+)
+async def test_a_form_that_cannot_be_drawn_is_refused(
+    site: Site, route: str, fields: dict[str, str], files: dict[str, int], param: str
+) -> None:
+    """With the field named."""
+    form = aiohttp.FormData(fields, default_to_multipart=True)
+    form.add_field("model", "demo")
+    for name, count in files.items():
+        for _ in range(count):
+            form.add_field(name, b"pixels", filename="a.png")
+    async with site.http.post(f"/v1/images/{route}", data=form) as response:
+        error = (await response.json())["error"]
+    assert (response.status, error["param"]) == (400, param)

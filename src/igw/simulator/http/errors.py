@@ -36,11 +36,15 @@ def decode(decoder: msgspec.json.Decoder[_Decoded], body: bytes) -> _Decoded:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `$")
-        where = path.rstrip("`").lstrip(".") or "body"
-        raise _malformed("value_error", where, text) from error
+        raise malformed(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _malformed("json_invalid", "body", f"JSON decode error: {error}") from error
+
+
+def malformed(error: msgspec.ValidationError) -> ApiError:
+    """Return the refusal of a body with a field of the wrong type, in the words of vLLM's validation."""
+    text, _, path = str(error).partition(" - at `$")
+    return _malformed("value_error", path.rstrip("`").lstrip(".") or "body", text)
 
 
 def _malformed(kind: str, where: str, text: str) -> ApiError:

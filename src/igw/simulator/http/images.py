@@ -1,7 +1,8 @@
-"""`/v1/images/generations`: a diffusion model as a queue with one place, and a picture of one colour.
+"""`/v1/images`: a diffusion model as a queue with one place, and pictures of one colour each.
 
 Work is steps times pixels times pictures at a fixed rate; nothing else of a diffusion model is simulated, and it does
-not share the engine with texts. OpenAI's fields, with `num_inference_steps` as vLLM-Omni has it.
+not share the engine with texts. OpenAI's fields, with `num_inference_steps` as vLLM-Omni has it. Pictures that are sent
+in are not looked at: their bytes only decide on the colour.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import hashlib
 import re
 import struct
 import zlib
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from aiohttp import web
 
 from igw.simulator.http.answering import json_response
 from igw.simulator.http.errors import ApiError, decode
+from igw.simulator.http.forms import read_form
 from igw.simulator.serving import Serving
 
 DEFAULT_STEPS = 28
@@ -27,19 +30,27 @@ DEFAULT_STEPS = 28
 DEFAULT_SIZE = (1024, 1024)
 MOST_PICTURES = 10
 MOST_STEPS = 1_000
+MOST_SOURCES = 16
+"""Pictures that one edit may start from, as in OpenAI's API."""
+
 LONGEST_SIDE = 4_096
 
 
-class ImageRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A body of `/v1/images/generations`."""
+class VariationRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of `/v1/images/variations`, which all routes have."""
 
-    prompt: str
     model: str | None = None
     n: int | None = None
     size: str | None = None
     response_format: Literal["b64_json", "url"] | None = None
     num_inference_steps: int | None = None
     seed: int | None = None
+
+
+class ImageRequest(VariationRequest, frozen=True, kw_only=True):
+    """A body of `/v1/images/generations`; the fields of `/v1/images/edits`."""
+
+    prompt: str
 
 
 _decoder = msgspec.json.Decoder(ImageRequest)
@@ -54,45 +65,90 @@ class Picture(msgspec.Struct, frozen=True):
     height: int
     steps: int
     seed: int
+    sources: tuple[bytes, ...] = ()
+    """Of an edit or a variation: the files it starts from, a mask last."""
 
     def seconds(self, step_seconds: float) -> float:
         """Return how long it takes when a step on 1024 x 1024 pixels takes `step_seconds`."""
         return self.pictures * self.steps * step_seconds * self.width * self.height / 1024**2
 
 
+Asked: TypeAlias = tuple[str | None, Picture]
+"""The model, and what is asked of it."""
+
+
 def routes(serving: Serving) -> list[web.RouteDef]:
-    """Return the routes of this API."""
+    """Return the routes of these APIs; they share one model, so all wait for the same turn."""
     turn = asyncio.Lock()  # fair: who came first goes first
 
-    async def generations(request: web.Request) -> web.Response:
-        serving.check_ready()
-        with serving.loaded():
-            model, asked = read(await request.read())
-            serving.names.adapter(model)
-            async with turn:
-                await asyncio.sleep(asked.seconds(serving.config.image_step_seconds) / serving.config.speed)
-        return json_response(whole(asked, serving.now()))
+    def drawing(read: Callable[[web.Request], Awaitable[Asked]]) -> Callable[..., Awaitable[web.Response]]:
+        async def draw(request: web.Request) -> web.Response:
+            serving.check_ready()
+            with serving.loaded():
+                model, asked = await read(request)
+                serving.names.adapter(model)
+                async with turn:
+                    await asyncio.sleep(
+                        asked.seconds(serving.config.image_step_seconds) / serving.config.speed
+                    )
+            return json_response(whole(asked, serving.now()))
 
-    return [web.post("/v1/images/generations", generations)]
+        return draw
+
+    return [
+        web.post("/v1/images/generations", drawing(_generation)),
+        web.post("/v1/images/edits", drawing(_edit)),
+        web.post("/v1/images/variations", drawing(_variation)),
+    ]
 
 
-def read(body: bytes) -> tuple[str | None, Picture]:
+async def _generation(request: web.Request) -> Asked:
+    return read(await request.read())
+
+
+async def _edit(request: web.Request) -> Asked:
+    form = await read_form(request)
+    sources = form.files.get("image", [])
+    if not 1 <= len(sources) <= MOST_SOURCES or not all(sources):
+        message = f"image must be 1 to {MOST_SOURCES} files that are not empty."
+        raise ApiError(400, message, param="image")
+    mask = [form.file("mask")] if "mask" in form.files else []
+    asked = form.as_struct(ImageRequest)
+    return asked.model, picture(asked, _prompt(asked), (*sources, *mask))
+
+
+async def _variation(request: web.Request) -> Asked:
+    form = await read_form(request)
+    asked = form.as_struct(VariationRequest)
+    return asked.model, picture(asked, "", (form.file("image"),))
+
+
+def read(body: bytes) -> Asked:
     """Return the model and what is asked of it; ApiError 400 for a bad body."""
     request = decode(_decoder, body)
+    return request.model, picture(request, _prompt(request))
+
+
+def _prompt(request: ImageRequest) -> str:
     if not request.prompt:
         raise ApiError(400, "prompt must not be empty.", param="prompt")
+    return request.prompt
+
+
+def picture(request: VariationRequest, prompt: str, sources: tuple[bytes, ...] = ()) -> Picture:
+    """Return what is asked for; ApiError 400 for what cannot be drawn."""
     if request.response_format == "url":
         raise ApiError(400, "response_format url is not simulated: use b64_json.", param="response_format")
     width, height = _size(request.size)
-    asked = Picture(
-        prompt=request.prompt,
+    return Picture(
+        prompt=prompt,
         pictures=_within("n", request.n, 1, MOST_PICTURES),
         width=width,
         height=height,
         steps=_within("num_inference_steps", request.num_inference_steps, DEFAULT_STEPS, MOST_STEPS),
         seed=request.seed or 0,
+        sources=sources,
     )
-    return request.model, asked
 
 
 def whole(asked: Picture, created: int) -> bytes:
@@ -121,7 +177,10 @@ def png(width: int, height: int, colour: bytes) -> bytes:
 
 def _drawn(asked: Picture, number: int) -> bytes:
     seed = f"{asked.seed}\0{number}\0{asked.prompt}".encode("utf-8", "surrogatepass")
-    return png(asked.width, asked.height, hashlib.sha256(seed).digest()[:3])
+    digest = hashlib.sha256(seed)
+    for source in asked.sources:
+        digest.update(source)
+    return png(asked.width, asked.height, digest.digest()[:3])
 
 
 def _size(size: str | None) -> tuple[int, int]:

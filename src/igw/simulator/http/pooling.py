@@ -107,7 +107,7 @@ async def _vectors(
     if not 1 <= dimensions <= serving.config.embedding_dimensions:
         message = f"dimensions must be from 1 to {serving.config.embedding_dimensions}, got {dimensions}."
         raise ApiError(400, message, param="dimensions")
-    await _compute(serving, request, prompts, asked.model, arrived)
+    await compute(serving, request, prompts, asked.model, arrived)
     data = []
     for index, prompt in enumerate(prompts):
         values = vector(prompt, dimensions)
@@ -115,7 +115,7 @@ async def _vectors(
         if asked.encoding_format == "base64":
             shown = base64.b64encode(values.astype("<f4").tobytes()).decode()
         data.append({"index": index, "object": kind, field: shown})
-    return json_response(_encode(_listed(serving, request, prefix, asked.model, data, prompts)))
+    return json_response(_encode(listed(serving, request, prefix, asked.model, data, prompts)))
 
 
 async def _score(serving: Serving, request: web.Request) -> web.Response:
@@ -127,10 +127,10 @@ async def _score(serving: Serving, request: web.Request) -> web.Response:
         message = f"There must be one query, or as many as documents ({len(documents)}), got {len(queries)}."
         raise ApiError(400, message, param="queries")
     pairs = list(zip(queries * (len(documents) // len(queries)), documents, strict=True))
-    await _compute(serving, request, [one + two for one, two in pairs], asked.model, arrived)
+    await compute(serving, request, [one + two for one, two in pairs], asked.model, arrived)
     data = [{"index": index, "object": "score", "score": score(*pair)} for index, pair in enumerate(pairs)]
     counted = [one + two for one, two in pairs]
-    return json_response(_encode(_listed(serving, request, "score-", asked.model, data, counted)))
+    return json_response(_encode(listed(serving, request, "score-", asked.model, data, counted)))
 
 
 async def _rerank(serving: Serving, request: web.Request) -> web.Response:
@@ -140,7 +140,7 @@ async def _rerank(serving: Serving, request: web.Request) -> web.Response:
         raise ApiError(400, f"top_n must be at least 0, got {asked.top_n}.", param="top_n")
     query, documents = text_or_tokens(asked.query), _texts(asked.documents, "documents")
     pairs = [query + document for document in documents]
-    await _compute(serving, request, pairs, asked.model, arrived)
+    await compute(serving, request, pairs, asked.model, arrived)
     results = [
         {
             "index": index,
@@ -164,7 +164,7 @@ async def _rerank(serving: Serving, request: web.Request) -> web.Response:
     )
 
 
-async def _compute(
+async def compute(
     serving: Serving, request: web.Request, prompts: list[array[int]], model: str | None, arrived: float
 ) -> None:
     """Let the engine prefill each prompt; ApiError 400 for one that is too long."""
@@ -183,7 +183,7 @@ async def _compute(
             raise ApiError(400, str(error)) from error
 
 
-def _listed(
+def listed(
     serving: Serving,
     request: web.Request,
     prefix: str,
@@ -191,6 +191,7 @@ def _listed(
     data: list[dict[str, Any]],
     prompts: list[array[int]],
 ) -> dict[str, Any]:
+    """Return the answer that holds *data*, an item per prompt, with what it cost."""
     named = head(serving, request, prefix, serving.names.adapter(model))
     tokens = sum(map(len, prompts))
     return {
