@@ -65,7 +65,7 @@ def test_the_names_that_can_be_given_are_listed(tmp_path: Path) -> None:
     """Policies, formats, generators, suites."""
     done = replay("--list", folder=tmp_path)
     assert done.returncode == 0
-    for text in ("default", "lmetric", "mooncake", "shared-prefix", "suites: policy, stress"):
+    for text in ("default", "lmetric", "mooncake", "shared-prefix", "suites: policy, loads, stress"):
         assert text in done.stdout
 
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from igw.facts import Facts
-from igw.lab.policies.api import Setting
+from igw.flow.settings import Settings
+from igw.lab.policies.api import Holding, Setting
 from igw.lab.policies.round_robin import RoundRobin
 from igw.lab.records import Fate
 from igw.lab.scenario import Add, Event, Lose, Restore, Slow
@@ -26,6 +27,10 @@ from tests.lab.small import SMALL, Kept, Recording, config, singles, spec, turn,
 
 def default(_setting: Setting) -> Scheduler:
     return builtin.default()
+
+
+def holding(_setting: Setting) -> Holding:
+    return Holding(builtin.default(), Settings())
 
 
 class Shortest(Recording):
@@ -83,7 +88,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.lists(EVENTS, max_size=5),
     st.integers(1, 3),
     st.sampled_from(["lean", "full"]),
-    st.sampled_from([default, RoundRobin]),
+    st.sampled_from([default, holding, RoundRobin]),
 )
 def test_every_request_ends_once_whatever_happens(
     asked: list[Session], events: list[Event], pickers: int, signals: str, policy: object

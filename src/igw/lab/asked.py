@@ -40,6 +40,7 @@ class Asked:
             seed=f"{model}\0".encode(),
             body_bytes=prompt_bytes,
             fairness_id=session.tenant,
+            priority=session.priority,
         )
 
     def sequence(self, block_size: int) -> Sequence:

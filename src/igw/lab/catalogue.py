@@ -7,15 +7,28 @@ import sys
 from pathlib import Path
 
 from igw.config.decode import nearest
-from igw.config.documents import SUFFIXES
+from igw.config.documents import SUFFIXES, Document
 from igw.config.manifests import load
 from igw.errors import ConfigError
-from igw.lab.policies.api import Factory, Policy, Setting
+from igw.flow.settings import Settings, wanted
+from igw.lab.policies.api import Factory, Holding, Policy
 from igw.lab.policies.table import POLICIES
 from igw.scheduling import builtin, configured
+from igw.scheduling.resolved import resolve
 
 DEFAULT = "default"
 """What the product does without a configuration."""
+
+PATIENT = "default-patient"
+"""The same for clients that wait as long as it takes: nobody is turned away."""
+NO_HOLD = "default-no-hold"
+"""The same without flow control: every request is sent at once."""
+
+_OURS: dict[str, Factory] = {
+    DEFAULT: lambda _setting: Holding(builtin.default(), Settings()),
+    PATIENT: lambda _setting: Holding(builtin.default(), Settings(request_ttl_seconds=0.0)),
+    NO_HOLD: lambda _setting: builtin.default(),
+}
 
 _FOLDER = Path("examples/policies")
 
@@ -28,8 +41,8 @@ def find(name: str) -> Factory:
     Raises:
         ConfigError: there is no such policy or file, or the file cannot be used.
     """
-    if name == DEFAULT:
-        return lambda _setting: builtin.default()
+    if name in _OURS:
+        return _OURS[name]
     if name in POLICIES:
         return POLICIES[name]
     if Path(name).suffix in SUFFIXES:
@@ -43,19 +56,24 @@ def find(name: str) -> Factory:
 
 def names() -> list[str]:
     """Return the names of all policies that need no path, `default` first."""
-    return [DEFAULT, *sorted({*POLICIES, *_shipped()})]
+    return [*_OURS, *sorted({*POLICIES, *_shipped()})]
 
 
 def _from_file(path: Path) -> Factory:
     document = load([path]).picker_config
     if document is None:
         raise ConfigError(str(path), "there is no EndpointPickerConfig in this file")
-    configured.scheduler(document)  # a mistake is told now, not in the middle of a run
+    _built(document)  # a mistake is told now, not in the middle of a run
+    return lambda _setting: _built(document)
 
-    def build(_setting: Setting) -> Policy:
-        return configured.scheduler(document)
 
-    return build
+def _built(document: Document) -> Policy | Holding:
+    """Return what the picker makes of a file; whether requests wait is the file's to say."""
+    resolved = resolve(document)
+    scheduler = configured.built(resolved)
+    plugins = scheduler.plugins.by_name
+    flow, _ = wanted(resolved.config, plugins, document.source, prices_work=scheduler.needs_work)
+    return scheduler if flow is None else Holding(scheduler, flow, plugins[resolved.detector])
 
 
 def _from_code(path: Path) -> Factory:

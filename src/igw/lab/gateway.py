@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 from igw.decision import Decision
-from igw.errors import Rejected
 from igw.lab.asked import Asked
 from igw.lab.clock import VirtualClock
 from igw.lab.picker import POOL, Picker
@@ -40,6 +40,7 @@ class _Exchange:
         "first_token_at",
         "number",
         "picker",
+        "sent_at",
         "server",
     )
 
@@ -51,9 +52,11 @@ class _Exchange:
         done: Done,
         picked: tuple[Picker, Decision],
         server: Server,
+        arrived: float,
     ) -> None:
         self._gateway = gateway
-        self.arrived = gateway.clock.now
+        self.arrived = arrived
+        self.sent_at = gateway.clock.now
         self.number = number
         self.asked = asked
         self.done = done
@@ -94,7 +97,7 @@ class _Exchange:
             fate=fate,
             server=self.server.number,
             arrived=arrived,
-            held_seconds=0.0,
+            held_seconds=self.sent_at - arrived,
             queued_seconds=emission.queued_seconds + frontend_seconds if emission else 0.0,
             ttft_seconds=self.first_token_at - arrived if self.first_token_at >= 0 else 0.0,
             e2e_seconds=now - arrived,
@@ -126,6 +129,7 @@ class Gateway:
         self._sharing = sharing
         self._full = signals == "full"
         self._open: dict[int, _Exchange] = {}
+        self._waiting: dict[int, tuple[Asked, float, Done]] = {}
         self._sent = 0
 
     @property
@@ -139,17 +143,20 @@ class Gateway:
         self._sent += 1
         picker = self._pickers[self._sharing(number)]
         self._truths.expect(asked)
-        try:
-            decision = picker.route(asked.request(model, POOL))
-        except Rejected:
+        self._waiting[number] = (asked, self.clock.now, done)
+        picker.ask(asked.request(model, POOL), partial(self._placed, number, picker))
+
+    def _placed(self, number: int, picker: Picker, decision: Decision | None) -> None:
+        asked, arrived, done = self._waiting.pop(number)
+        if decision is None:
             self._truths.forget(asked.id)
-            self.records[number] = record = _rejected(asked, self.clock.now)
+            self.records[number] = record = _unsent(asked, arrived, self.clock.now, Fate.REJECTED)
             done(record)
             return
         # As Envoy: who cannot be connected to is passed over for the next one that was picked.
         picked = [self._servers[endpoint.hostport] for endpoint in decision.endpoints]
         server = next((each for each in picked if each.up), None)
-        exchange = _Exchange(self, number, asked, done, (picker, decision), server or picked[-1])
+        exchange = _Exchange(self, number, asked, done, (picker, decision), server or picked[-1], arrived)
         self._open[number] = exchange
         if server is not None:
             server.send(asked.sequence(server.config.block_size), exchange)
@@ -177,6 +184,8 @@ class Gateway:
         """Record what is still open as unfinished, because the run is over."""
         for number, exchange in self._open.items():
             self.records[number] = exchange.record(Fate.UNFINISHED)
+        for number, (asked, arrived, _) in self._waiting.items():
+            self.records[number] = _unsent(asked, arrived, self.clock.now, Fate.UNFINISHED)
 
     def _unreachable(self, exchange: _Exchange) -> None:
         served_by = exchange.server.endpoint.hostport
@@ -196,17 +205,17 @@ def spread(sharing: Literal["turns", "random"], pickers: int, seed: int) -> Call
     return lambda _number: rng.randrange(pickers)
 
 
-def _rejected(asked: Asked, now: float) -> Record:
+def _unsent(asked: Asked, arrived: float, now: float, fate: Fate) -> Record:
     return Record(
         session=asked.session.id,
         tenant=asked.session.tenant,
-        fate=Fate.REJECTED,
+        fate=fate,
         server=-1,
-        arrived=now,
-        held_seconds=0.0,
+        arrived=arrived,
+        held_seconds=now - arrived,
         queued_seconds=0.0,
         ttft_seconds=0.0,
-        e2e_seconds=0.0,
+        e2e_seconds=now - arrived,
         prompt_tokens=asked.turn.prompt_tokens,
         output_tokens=0,
         cached_tokens=0,

@@ -6,7 +6,7 @@ from igw.lab.clock import VirtualClock
 from igw.lab.picker import Picker
 from igw.lab.servers import Server
 from igw.scraping.following import Following
-from igw.scraping.vllm import Report
+from igw.scraping.report import Report
 
 TRANSFER_SECONDS = 0.001
 """From the instant a server writes its page to the instant the picker has read it."""
@@ -36,7 +36,7 @@ class Scrapes:
             running=now.running,
             kv_usage=now.kv_usage,
             kv_capacity_tokens=self._server.kv_capacity_tokens,
-            prefix_queries=now.prefix_queries_tokens,
+            lifetime=now.prefix_queries_tokens,
         )
 
     def _take(self, page: Report | None) -> None:
@@ -45,5 +45,6 @@ class Scrapes:
             self._following.missed()
         else:
             self._following.answered(page, now)
+        self._picker.scraped()
         endpoints = len(self._picker.columns.pool)
         self._clock.after(self._following.pause_seconds(endpoints, self._interval_seconds, now), self._ask)

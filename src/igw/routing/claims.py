@@ -194,7 +194,8 @@ class Claim:
         # Where memory is short for nobody, as nearly always, there is no need to look at who is idle.
         if memory.item(memory.argmax()) <= 0.0:
             return None
-        return None if (room & ((memory == 0.0) | (inflight == 0.0))).any() else Refusal.UNFIT
+        fits = (memory == 0.0) | (inflight == 0.0)
+        return None if (room & fits).any() else _shortage(promised, room)
 
     def _closed(self, view: View, turn: Turn) -> NDArray[np.bool_]:
         """Return which candidates take nobody else now: the first ones to be closed, at most half."""
@@ -208,3 +209,12 @@ class Claim:
     def _open(self, view: View, turn: Turn) -> View:
         closed = self._closed(view, turn)
         return view.without(closed) if closed.any() else view
+
+
+def _shortage(promised: Promised, room: NDArray[np.bool_]) -> Refusal:
+    """Return whether the next one may fit where this one did not, among those with *room*. Shape: [candidates].
+
+    Where no memory is left, or the engine keeps requests waiting for some, even the smallest does not fit: no need to try others.
+    """
+    some = (promised.column("free_tokens") > 0.0) & (promised.column("turns") == 0.0)
+    return Refusal.UNFIT if (room & some).any() else Refusal.FULL

@@ -11,6 +11,8 @@ import msgspec
 from igw.decision import Decision
 from igw.endpoint import Endpoint
 from igw.facts import Facts
+from igw.flow.saturation import Detector
+from igw.flow.settings import Settings
 from igw.outcomes.outcome import Outcome
 from igw.request import Request
 from igw.scheduling.scheduler import Choice
@@ -85,6 +87,15 @@ class Setting(msgspec.Struct, frozen=True):
     kv_capacity_tokens: int = 0
 
 
-Factory = Callable[[Setting], Policy]
+class Holding(msgspec.Struct, frozen=True):
+    """A policy in front of which requests wait until there is room, as the picker's flow control has it."""
 
-__all__ = ["Decision", "Factory", "Outcome", "Policy", "Setting", "Truth"]
+    policy: Policy
+    flow: Settings
+    detector: Detector | None = None
+    """What tells how full endpoints are, where the policy does not ask for the cost of work."""
+
+
+Factory = Callable[[Setting], Policy | Holding]
+
+__all__ = ["Decision", "Factory", "Holding", "Outcome", "Policy", "Setting", "Truth"]
