@@ -6,9 +6,11 @@ import heapq
 import random
 
 import msgspec
+import numpy as np
 import pytest
 
 from igw.decision import Decision
+from igw.facts import Adapters
 from igw.outcomes.learning import Learning
 from igw.outcomes.outcome import End, Outcome
 from igw.request import Generation, Head, Request
@@ -118,3 +120,37 @@ async def test_a_server_of_half_the_speed_gets_about_half(monkeypatch: pytest.Mo
     shares = [each / sum(work.values()) for each in work.values()]
     assert shares[3] < 0.17
     assert min(shares[:3]) > 0.24
+
+
+def adapters(running: str = "", most: int = 2, model: str = "base") -> Adapters:
+    """Return what an engine says of its adapters."""
+    return Adapters(frozenset(running.split()), frozenset(), most, model)
+
+
+async def test_an_adapter_costs_its_loading_where_it_does_not_run() -> None:
+    """And as long as an answer where the batch has no place for another; a request to the base model costs nothing of it."""
+    servers = routing()
+    (columns,) = servers.pools.all()
+    columns.adapters = np.array(
+        [adapters("sql"), adapters("law"), adapters("law med"), *[adapters()] * (len(ENDPOINTS) - 3)],
+        dtype=object,
+    )
+    decision = await servers.router.route(chat("a" * 400, model="sql"))
+    answer = servers.pools.promises_of(columns).model.decode_seconds
+    assert decision.endpoint == ENDPOINTS[0]
+    assert decision.costs["adapter"][:3].tolist() == [0.0, 0.3, 0.3 + answer]
+    assert "adapter" not in (await servers.router.route(chat("a" * 400, model="base"))).costs
+
+
+async def test_an_adapter_is_not_loaded_twice_where_its_prompts_are_cached() -> None:
+    """Engines say only which adapters run: what is cached for one tells that it was there."""
+    servers = routing()
+    (columns,) = servers.pools.all()
+    columns.adapters = np.array([adapters() for _ in ENDPOINTS], dtype=object)
+    first = await servers.router.route(chat("a" * 4000, model="sql"))
+    ended(servers, first, 1.0)
+    second = await servers.router.route(chat("a" * 4000, model="sql"))
+    assert second.endpoint == first.endpoint
+    here = second.candidates.index(first.endpoint)
+    assert second.costs["adapter"][here] == 0.0
+    assert sorted(second.costs["adapter"].tolist()) == [0.0, *[0.3] * (len(ENDPOINTS) - 1)]

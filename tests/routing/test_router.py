@@ -79,9 +79,9 @@ class Routing:
         return [float(count) for count in columns.inflight]
 
 
-def chat(text: str = "", pool: str = "", subset: tuple[str, ...] | None = None) -> Request:
+def chat(text: str = "", pool: str = "", subset: tuple[str, ...] | None = None, model: str = "m") -> Request:
     """Return a chat request with *text* as its only message."""
-    body = msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": text}]})
+    body = msgspec.json.encode({"model": model, "messages": [{"role": "user", "content": text}]})
     return read(Head("/v1/chat/completions", "POST", {}, pool=pool, subset=subset), body)
 
 

@@ -34,7 +34,7 @@ _LEAST_KV_TOKENS = 1e4
 FULL = 0.98
 """Of KV memory: how much an engine fills."""
 
-BEFORE_FIRST_TOKEN = ("backlog", "prefill", "memory")
+BEFORE_FIRST_TOKEN = ("backlog", "prefill", "memory", "adapter")
 """Terms that make up this request's own TTFT; the others are after it, or somebody else's."""
 
 
