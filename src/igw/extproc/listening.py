@@ -91,7 +91,9 @@ async def listen(
         options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", longest),
                  ("grpc.max_send_message_length", longest),
                  # Envoy pings to find out whether we still live while it waits; by default that counts as abuse.
-                 ("grpc.http2.max_ping_strikes", 0)]
+                 ("grpc.http2.max_ping_strikes", 0),
+                 # Windows that grow with the bandwidth let tens of megabytes of a large body pile up here, unread.
+                 ("grpc.http2.bdp_probe", 0)]
     )  # fmt: skip
     server.add_generic_rpc_handlers(tuple(handlers))
     health_server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
