@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from igw.cli.serving import serve
 from igw.errors import ConfigError
 from igw.telemetry import log
-
-if TYPE_CHECKING:
-    from igw.payload.process import ProcessSettings
 
 
 def bbr(  # noqa: PLR0913, PLR0917 - one parameter per flag
@@ -68,7 +63,7 @@ def bbr(  # noqa: PLR0913, PLR0917 - one parameter per flag
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")  # docs/decisions/0009
     import uvloop
 
-    from igw.payload.process import ProcessSettings
+    from igw.payload.process import BodyRouterProcess, ProcessSettings
 
     log.configure(log_level)
     try:
@@ -85,20 +80,6 @@ def bbr(  # noqa: PLR0913, PLR0917 - one parameter per flag
             max_body_bytes=max_body_bytes,
             drain_seconds=drain_timeout,
         )
-        uvloop.run(_run(settings))
+        uvloop.run(serve(lambda: BodyRouterProcess(settings).running()))
     except ConfigError as error:
         sys.exit(f"igw bbr: {error}")
-
-
-async def _run(settings: ProcessSettings) -> None:
-    import msgspec
-
-    from igw.payload.process import BodyRouterProcess
-
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    async with BodyRouterProcess(settings).running() as addresses:
-        print(json.dumps({"ready": True, **msgspec.structs.asdict(addresses)}), flush=True)
-        await stop.wait()

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from igw.cli import page_flags
+from igw.cli.serving import serve
 from igw.errors import ConfigError
 from igw.telemetry import log
-
-if TYPE_CHECKING:
-    from igw.app import PickerSettings
-
 
 _Grpc = Annotated[int, typer.Option(help="ext_proc and access logs; 0 takes a free port.", min=0, max=65535)]
 _Health = Annotated[int, typer.Option(help="gRPC health; 0 takes a free port.", min=0, max=65535)]
@@ -102,7 +96,7 @@ def epp(  # noqa: PLR0913, PLR0917 - one parameter per flag
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
     import uvloop
 
-    from igw.app import PickerSettings
+    from igw.app import Picker, PickerSettings
     from igw.parsing.limits import Limits
     from igw.scraping.access import Access
 
@@ -129,20 +123,6 @@ def epp(  # noqa: PLR0913, PLR0917 - one parameter per flag
         drain_seconds=drain_timeout,
     )
     try:
-        uvloop.run(_run(settings))
+        uvloop.run(serve(lambda: Picker(settings).running()))
     except ConfigError as error:
         sys.exit(f"igw epp: {error}")
-
-
-async def _run(settings: PickerSettings) -> None:
-    import msgspec
-
-    from igw.app import Picker
-
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    async with Picker(settings).running() as addresses:
-        print(json.dumps({"ready": True, **msgspec.structs.asdict(addresses)}), flush=True)
-        await stop.wait()

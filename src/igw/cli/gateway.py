@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +10,7 @@ import structlog
 import typer
 import uvloop
 
+from igw.cli.serving import say_ready, stop_asked
 from igw.config.manifests import Manifests, load
 from igw.discovery.files import watch
 from igw.errors import ConfigError
@@ -90,14 +88,11 @@ def _check_address(flag: str, address: str) -> None:
 
 async def _serve(runner: GatewayRunner, manifests: Manifests, files: list[Path]) -> None:
     """Serve until a signal or Envoy's own end, following the files."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_asked()
     for ignored in manifests.ignored:
         structlog.get_logger().info("passed over", where=ignored.source, why=ignored.reason)
     async with runner:
-        ready = {"ready": True, "listeners": dict(runner.addresses), "admin": runner.admin_address}
-        print(json.dumps(ready), flush=True)
+        say_ready(listeners=dict(runner.addresses), admin=runner.admin_address)
         runner.exited.add_done_callback(lambda _: stop.set())
         await watch(files, runner.update, _refused, stop, known=manifests)
         if runner.exited.done():

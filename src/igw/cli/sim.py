@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +11,7 @@ import typer
 import uvloop
 
 from igw.cli.fields import dials, given, with_options
+from igw.cli.serving import stop_asked
 from igw.errors import ConfigError
 from igw.simulator.fleet import running
 from igw.simulator.manifest import Metadata, Simulator, SimulatorSpec, read
@@ -68,9 +67,7 @@ def _from_flags(flags: dict[str, Any]) -> Simulator:
 
 
 async def _serve(simulators: list[Simulator]) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_asked()
     async with running(simulators) as endpoints:
         ready = {"ready": True, "endpoints": endpoints}
         print(msgspec.json.encode(ready).decode(), flush=True)
