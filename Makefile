@@ -37,7 +37,7 @@ bench: setup ## the benchmarks: a table and build/bench.json
 LOCK := --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 lock: ## write the locks anew: of pyproject.toml, and of LiteLLM's proxy (needs uv)
-	uv pip compile pyproject.toml --extra local --extra lab --group dev $(LOCK) -o requirements.lock
+	uv pip compile pyproject.toml --all-extras --group dev $(LOCK) -o requirements.lock
 	uv pip compile examples/litellm/requirements.in $(LOCK) -o examples/litellm/requirements.lock
 
 clean: ## remove everything the targets made
