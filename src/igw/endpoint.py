@@ -11,6 +11,15 @@ from collections.abc import Mapping
 
 import msgspec
 
+_ACCELERATOR_LABELS = (
+    "llm-d.ai/accelerator", "accelerator", "nvidia.com/gpu.product", "amd.com/gpu.product-name",
+    "cloud.google.com/gke-accelerator", "cloud.google.com/gke-tpu-accelerator",
+)  # fmt: skip
+
+
+SEATS_LABEL = "igw.dev/max-num-seqs"
+"""Label of an endpoint with how many requests its batch holds (vLLM's `--max-num-seqs`): no metric of vLLM tells."""
+
 
 def hostport(address: str, port: int) -> str:
     """Return `ip:port`, an IPv6 address in brackets, as Envoy and protocol 004 write it."""
@@ -48,6 +57,17 @@ class Endpoint(msgspec.Struct, frozen=True):
         """Return the endpoint at *address* and *port*; its name defaults to `ip:port`."""
         where = hostport(address, port)
         return cls(name or where, namespace, address, port, labels or {}, where, http_port)
+
+    @property
+    def accelerator(self) -> str:
+        """What it computes on, by the first of the labels that may say so; empty: not known. Engines do not say."""
+        return next((self.labels[key] for key in _ACCELERATOR_LABELS if key in self.labels), "")
+
+    @property
+    def seats(self) -> int:
+        """How many requests its batch holds, by its label; 0: nobody says."""
+        written = self.labels.get(SEATS_LABEL, "")
+        return int(written) if written.isdecimal() else 0
 
 
 class Pool(msgspec.Struct, frozen=True):

@@ -13,7 +13,8 @@ import zmq.asyncio
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
-from igw.app import Picker, PickerSettings
+from igw.app.picker import Picker
+from igw.app.settings import PickerSettings
 from igw.endpoint import Endpoint
 from igw.errors import ConfigError
 from igw.kvevents.following import Following, event_settings
@@ -24,6 +25,7 @@ from igw.request import Head
 from igw.scheduling.producers.precise_prefix_cache import KvEventsConfig, PrecisePrefixCacheProducer
 
 TOKENS = list(range(64))
+LONG = list(range(4096))
 NAME = "precise-prefix-cache-producer"
 
 
@@ -88,6 +90,41 @@ async def test_requests_go_where_the_engine_said_it_has_their_prompt(tmp_path: P
         assert f'igw_kv_events_total{{endpoint="127.0.0.1:9001",plugin_name="{NAME}"}} 1.0' in page
         assert f'igw_kv_events_whole{{endpoint="127.0.0.1:9001",plugin_name="{NAME}"}} 1.0' in page
         assert f'igw_exact_prefix_blocks{{plugin_name="{NAME}"}} 4.0' in page
+        assert "llm_d_epp_kv_cache_index_admissions_total 4.0" in page
+        assert "llm_d_epp_kv_cache_index_evictions_total 0.0" in page
+        assert "llm_d_epp_kv_cache_events_messages_received_total 1.0" in page
+        assert "llm_d_epp_kv_cache_events_active_subscribers 2.0" in page
+
+
+async def test_the_default_goes_by_what_engines_tell(tmp_path: Path) -> None:
+    """Labels alone make it listen; a request that brings tokens needs nobody to make them, and one that does not is not kept waiting."""
+    with zmq.asyncio.Context() as context, context.socket(zmq.XPUB) as one, context.socket(zmq.XPUB) as other:
+        ports = []
+        for socket in (one, other):
+            socket.linger = 0
+            ports.append(socket.bind_to_random_port("tcp://127.0.0.1"))
+        path = manifests(tmp_path, ports)
+        path.write_text(path.read_text().rpartition("---")[0])
+        picker = Picker(PickerSettings((path,), grpc_port=0, health_port=0, metrics_port=0))
+        async with asyncio.timeout(20), picker.running():
+            told, producer = Told(), picker._router.plugins.by_name[NAME]
+            told.of(producer)
+            await one.recv()
+            await other.recv()
+            names: list[int] = list(range(len(LONG) // 16))
+            event = {"type": "BlockStored", "block_hashes": names, "token_ids": LONG, "block_size": 16}
+            await other.send_multipart([b"", bytes(8), msgspec.msgpack.encode([1.0, [event], 0])])
+            await told.wait()
+            head = Head("/v1/completions", "POST", {})
+            request = read(head, msgspec.json.encode({"model": "m", "prompt": LONG}))
+            decision = await picker._router.route(request)
+            assert decision.endpoint.port == 9001
+            assert decision.matched_tokens == len(LONG)
+            assert decision.matched_by == "exact"
+            # Nobody listens where the endpoints should be: no tokens, and the approximate index has not seen it.
+            text = read(head, msgspec.json.encode({"model": "m", "prompt": "word " * 500}))
+            assert (await picker._router.route(text)).matched_by == ""
+            assert (await picker._router.route(text)).matched_by in ("", "approximate")
 
 
 async def test_a_producer_that_is_configured_otherwise_begins_anew() -> None:
@@ -118,15 +155,24 @@ async def test_what_cannot_be_bound_leaves_the_picker_with_what_it_believes() ->
         await following.close()
 
 
+class Strange:
+    """Engines whose topics name nobody."""
+
+    strangers = ("kv@pod@m",)
+
+    def statistics(self) -> dict[str, Any]:
+        return {}
+
+
 def test_doubts_are_on_the_metrics_page() -> None:
-    """By kind and endpoint."""
+    """By kind and endpoint; topics that name no endpoint of ours are one."""
     producer = PrecisePrefixCacheProducer()
     told: list[Doubt] = []
     producer.doubts.report = told.append
     for _ in range(30):
         producer.doubts.asked(tokens=False)
     following = Following()
-    following._listening["p"] = (producer, None)
+    following._listening["p"] = (producer, Strange())  # type: ignore[assignment]
     registry = CollectorRegistry()
 
     class State(Collector):
@@ -134,10 +180,9 @@ def test_doubts_are_on_the_metrics_page() -> None:
             return following.collect()
 
     registry.register(State())
-    assert (
-        'igw_exact_prefix_doubts{endpoint="",kind="no-tokens",plugin_name="p"} 1.0'
-        in generate_latest(registry).decode()
-    )
+    page = generate_latest(registry).decode()
+    for kind in ("no-tokens", "strangers"):
+        assert f'igw_exact_prefix_doubts{{endpoint="",kind="{kind}",plugin_name="p"}} 1.0' in page
 
 
 def test_settings_are_what_the_file_says(tmp_path: Path) -> None:

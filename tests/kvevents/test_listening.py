@@ -264,6 +264,36 @@ async def test_what_cannot_be_read_is_counted() -> None:
         assert events.statistics()["127.0.0.1:8000"].unreadable == 4
 
 
+async def test_a_replay_that_cannot_be_read_is_counted() -> None:
+    """Whoever answers there may be no engine: that must not end the listening, nor the picker."""
+    async with engine(replays=False) as one:
+
+        async def answer() -> None:
+            client, *_ = await one.replayer.recv_multipart()
+            payload = msgspec.msgpack.encode([1.0, [stored(1, 5, 6)], 0])
+            for frames in (
+                [b"x"],
+                [b"\xff" * 9, payload],
+                [b"", b"", b"\0" * 8, payload],
+                [b"\xff" * 8, b""],
+            ):
+                await one.replayer.send_multipart([client, *frames])
+
+        answering = asyncio.create_task(answer())
+        async with listening(one.at()) as (events, index, _):
+            await one.subscribed()
+            await one.publish(1, stored(2, 7, 8))
+            await index.until(lambda: index.held("127.0.0.1:8000", 7, 8) == 2)
+            assert index.held("127.0.0.1:8000", 5, 6) == 2
+            heard = events.statistics()["127.0.0.1:8000"]
+            assert (heard.replays, heard.unreadable, heard.whole) == (1, 2, True)
+            await one.publisher.send_multipart([b"", b"\xff" * 8, msgspec.msgpack.encode([9.0, [], 0])])
+            await one.publish(2, stored(3, 9, 10))
+            await index.until(lambda: index.held("127.0.0.1:8000", 9, 10) == 2)
+            assert events.statistics()["127.0.0.1:8000"].unreadable == 3
+        await answering
+
+
 async def test_an_address_that_changes_is_followed() -> None:
     """What the old one said is forgotten; so is an endpoint that left."""
     async with engine() as one, engine() as other, listening(one.at()) as (events, index, group):

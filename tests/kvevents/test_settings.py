@@ -25,6 +25,12 @@ def test_each_rank_of_an_address_has_a_port_of_its_own() -> None:
     }
 
 
+def test_without_a_port_only_endpoints_with_a_label_are_listened_to() -> None:
+    """But for engines that connect to us: their topics say who they are."""
+    assert list(addresses(EventSettings(port=0, replay_port=6557), ENDPOINTS)) == ["10.0.0.2:8000"]
+    assert len(addresses(EventSettings(bind="tcp://*:5557", port=0), ENDPOINTS)) == 4
+
+
 def test_without_a_replay_port_there_is_no_replay() -> None:
     """But where a label names one."""
     found = addresses(EventSettings(), ENDPOINTS)

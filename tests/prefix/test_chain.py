@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +49,16 @@ def test_extras_are_those_that_an_engine_tells() -> None:
     told = [["s"], [["m", 1]], [["m", -1]], None]
     prompt = Prompt(tokens, "a", "s", (Placed("m", 3, 2),))
     assert keys(prompt, 2) == extended(adapted(root(2), "a"), tokens, 2, told)
+
+
+def test_keys_of_a_prompt_are_computed_once() -> None:
+    """For each size of blocks; that a prompt was looked at makes it no other prompt."""
+    prompt, fresh = Prompt(packed(range(64))), Prompt(packed(range(64)))
+    assert keys(prompt, 16) is keys(prompt, 16)
+    assert keys(prompt, 16) == keys(fresh, 16) != keys(prompt, 8)
+    assert prompt == Prompt(packed(range(64)))
+    other = msgspec.structs.replace(prompt, adapter="a")
+    assert keys(other, 16) != keys(prompt, 16)
 
 
 def test_sizes_of_blocks_are_told_apart() -> None:

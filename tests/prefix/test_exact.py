@@ -194,6 +194,18 @@ def test_what_was_just_routed_is_expected_for_a_while() -> None:
     assert not index.expected.holders
 
 
+def test_what_the_engine_told_is_expected_no_longer() -> None:
+    """It may be evicted before the time is over."""
+    index = ExactIndex()
+    a = index.slot("a")
+    index.apply(a, [stored([1, 2])])
+    index.expect(a, index.keys(Prompt(packed([1, 2, 3, 4]))), until=2.0)
+    index.apply(a, [stored([1, 2, 3, 4])])
+    assert not index.expected.holders
+    index.apply(a, [AllBlocksCleared()])
+    assert tokens_held(index, "a", [1, 2, 3, 4]) == {}
+
+
 def test_an_endpoint_that_left_leaves_nothing() -> None:
     """Its slot goes to another, which holds nothing."""
     index = ExactIndex()
@@ -270,6 +282,12 @@ class AgainstAnOracle(RuleBasedStateMachine):
             if placed or self.copies[engine, tier, name]:
                 self.copies[engine, tier, name] += 1
                 self.chain_of[engine, tier, name] = (adapter, *blocks[:end])
+            if placed:
+                self.tell(engine, (adapter, *blocks[:end]))
+
+    def tell(self, engine: str, chain: tuple[Any, ...]) -> None:
+        """Note that an engine told of a block: nobody expects it any more."""
+        self.expected = [each for each in self.expected if each != (engine, chain)]
 
     @rule(engine=ENGINES, tier=TIER, adapter=ADAPTERS, blocks=BLOCKS, variant=st.integers(0, 1))
     def move(self, engine: str, tier: int, adapter: str, blocks: list[tuple[int, int]], variant: int) -> None:
@@ -279,6 +297,7 @@ class AgainstAnOracle(RuleBasedStateMachine):
         if known:
             self.copies[engine, tier, name] += 1
             self.chain_of[engine, tier, name] = (adapter, *blocks)
+            self.tell(engine, (adapter, *blocks))
 
     @rule(engine=ENGINES, tier=TIER, adapter=ADAPTERS, blocks=BLOCKS, variant=st.integers(0, 1))
     def remove(

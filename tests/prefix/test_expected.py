@@ -39,3 +39,6 @@ def test_it_is_bounded() -> None:
     for number in range(5):
         expected.add(number, range(number * 4, number * 4 + 4), 100.0)
     assert sorted(expected.holders) == list(range(12, 20))
+    for _ in range(5):  # all of it is held there: nothing is to come
+        expected.add(0, (), 1e9)
+    assert len(expected._picks) == 2

@@ -92,6 +92,14 @@ def with_adapters(*combinations: tuple[str, str, float], most: str = "4") -> byt
     return (text + "".join(lines)).encode()
 
 
+def test_data_parallel_engines_have_their_adapters_together() -> None:
+    """Their series do not say whose they are: those written in the last second count, and each batch has its places."""
+    text = with_adapters(("a", "", 99.5), ("b", "c", 100.0), ("d", "", 98.0))
+    second = b'vllm:num_requests_running{engine="1",model_name="llama"} 1\n'
+    adapters = read(second + text, VLLM).adapters
+    assert adapters == Adapters(frozenset("ab"), frozenset("c"), 8, "llama")
+
+
 @pytest.mark.parametrize(
     ("combinations", "running", "waiting"),
     [

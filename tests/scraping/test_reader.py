@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from igw.scraping.mapping import Engine, named
-from igw.scraping.reader import LABEL_KEYS, Engines, Reader
+from igw.scraping.reader import CAPACITY_LABEL, LABEL_KEYS, Engines, Reader
 from tests.scraping.pages import recorded, simulated
 
 VLLM, SGLANG = recorded("vllm-0.32.0-metrics-busy"), recorded("sglang-0.5.23-metrics")
@@ -126,3 +126,16 @@ def test_a_rate_is_never_negative(steps: list[tuple[float, float]]) -> None:
 def test_the_simulators_triton_tells_its_batch_itself() -> None:
     """The TensorRT-LLM backend has gauges, which count before any rate."""
     assert Reader(Engines(), {}).read(simulated("triton-tensorrt-llm", running=5), 0.0).running == 5
+
+
+def test_a_label_tells_the_memory_that_an_engine_does_not() -> None:
+    """What the engine says itself counts before; what is no number says nothing."""
+    page = b"llamacpp:requests_deferred 1\n"
+    assert Reader(Engines(), {CAPACITY_LABEL: "50000"}).read(page, 0.0).kv_capacity_tokens == 50_000
+    assert Reader(Engines(), {CAPACITY_LABEL: "much"}).read(page, 0.0).kv_capacity_tokens is None
+    told = Reader(Engines(), {}).read(recorded("vllm-0.32.0-metrics"), 0.0).kv_capacity_tokens
+    assert told is not None
+    assert (
+        Reader(Engines(), {CAPACITY_LABEL: "5"}).read(recorded("vllm-0.32.0-metrics"), 0.0).kv_capacity_tokens
+        == told
+    )

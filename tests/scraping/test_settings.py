@@ -195,3 +195,33 @@ def test_what_cannot_be_used_is_an_error_with_its_place(
         said(source, extractor)
     assert where in error.value.where
     assert problem in str(error.value)
+
+
+def test_every_source_is_a_page_with_an_extractor_of_its_own() -> None:
+    """As upstream runs them one after another; the first is the engine's."""
+    (document,) = written(
+        HEAD
+        + """
+plugins:
+- {type: metrics-data-source, name: engine, parameters: {interval: 100ms}}
+- {type: metrics-data-source, name: exporter, parameters: {port: 9400, interval: 10s}}
+- {type: core-metrics-extractor}
+- type: core-metrics-extractor
+  name: heat
+  parameters:
+    defaultEngine: exporter
+    engineConfigs: [{name: exporter, customMetrics: [{attributeKey: Heat, metricSpec: celsius}]}]
+- {type: queue-scorer}
+dataLayer:
+  sources:
+  - {pluginRef: engine, extractors: [{pluginRef: core-metrics-extractor}]}
+  - {pluginRef: exporter, extractors: [{pluginRef: heat}]}
+""",
+        "file",
+    )
+    found = configured(resolve(document), Scraping(access=Access(scheme="https")))
+    first, second = found.pages
+    assert (first.interval_seconds, first.access.port, first.engines.default) == (0.1, 0, None)
+    assert (second.interval_seconds, second.access.port, second.engines.default) == (10.0, 9400, "exporter")
+    assert second.access.scheme == "https"
+    assert second.further == ()

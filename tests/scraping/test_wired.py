@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, web
 
-from igw.app import Picker, PickerSettings
+from igw.app.picker import Picker
+from igw.app.settings import PickerSettings
 from igw.config.manifests import load
 from igw.errors import ConfigError
 from igw.scraping.access import Access
@@ -74,10 +75,10 @@ async def test_what_files_say_of_engines_takes_effect(tmp_path: Path) -> None:
     finally:
         await runner.cleanup()
     first, second = f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}"
-    assert f'endpoint="{first}",engine="mine",name="default/llama"' in page
-    assert f'chosen_by="page",endpoint="{second}",engine="tgi"' in page
-    assert 'llm_d_epp_per_endpoint_queue_size{model_server_endpoint="a",name="llama"} 7.0' in page
-    assert 'llm_d_epp_per_endpoint_queue_size{model_server_endpoint="b",name="llama"} 3.0' in page
+    assert f'name="default/llama",endpoint="{first}",engine="mine"' in page
+    assert f'endpoint="{second}",engine="tgi",chosen_by="page"' in page
+    assert 'llm_d_epp_per_endpoint_queue_size{name="llama",model_server_endpoint="a"} 7\n' in page
+    assert 'llm_d_epp_per_endpoint_queue_size{name="llama",model_server_endpoint="b"} 3\n' in page
 
 
 def test_a_certificate_that_is_not_there_is_an_error_of_the_configuration(tmp_path: Path) -> None:

@@ -15,11 +15,10 @@ from aiohttp import web
 from igw.parsing.reading import read
 from igw.prefix.chain import Placed, Prompt, packed
 from igw.request import Head, Request
-from igw.scheduling.producers.token import TokenProducer
-from igw.tokenizing.rendering import Renderer, Renderers
+from igw.tokenizing.rendering import Renderer
 
 CHAT, COMPLETION = "/v1/chat/completions", "/v1/completions"
-Answer = Callable[[web.Request], Awaitable[web.Response]]
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def request(path: str = CHAT, **body: Any) -> Request:
@@ -67,6 +66,26 @@ async def test_a_chat_is_rendered() -> None:
     async with served(server.handle) as renderer:
         assert await renderer.tokens(request()) == Prompt(packed([1, 4, 78]))
     assert server.asked[0][1]["model"] == "llama"
+
+
+async def test_a_long_prompt_s_tokens_come_in_pieces() -> None:
+    """Whoever has the first one waits for the others."""
+    read = asyncio.Event()
+
+    async def handle(asked: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(asked)
+        await response.write(b'{"token_ids": [1,')
+        await read.wait()
+        await response.write(b"4]}")
+        return response
+
+    async with served(handle) as renderer:
+        tokens = asyncio.create_task(renderer.tokens(request()))
+        done, _ = await asyncio.wait((tokens,), timeout=0.05)
+        read.set()
+        assert await tokens == Prompt(packed([1, 4]))
+        assert not done
 
 
 async def test_the_first_of_several_prompts_counts() -> None:
@@ -169,14 +188,9 @@ async def test_nonsense_makes_no_tokens() -> None:
             assert await renderer.tokens(request()) is None
 
 
-async def test_producers_that_name_a_server_are_given_one_to_ask() -> None:
-    """Others are not."""
-    renderers = Renderers(lambda: 0.0)
-    plugins = {
-        "a": TokenProducer(), "b": msgspec.convert({"vllm": {"url": "http://127.0.0.1:1"}}, TokenProducer),
-    }  # fmt: skip
-    renderers.follow(plugins)
-    assert plugins["a"].ask is None
-    assert plugins["b"].ask is not None
-    assert await plugins["b"].ask(request()) is None
-    await renderers.close()
+async def test_a_model_that_a_rewrite_chose_takes_the_clients_place() -> None:
+    """The server knows no other."""
+    server = Server(_v1_chat_completions_render={"token_ids": [1]})
+    async with served(server.handle) as renderer:
+        await renderer.tokens(msgspec.structs.replace(request(), target_model="llama-canary"))
+    assert server.asked[0][1]["model"] == "llama-canary"

@@ -101,12 +101,48 @@ class Following:
                     incidents.add_metric((name, endpoint, incident), getattr(each, incident))
             for doubt in producer.doubts.standing:
                 doubts.add_metric((name, doubt.kind, doubt.endpoint), 1.0)
+            if events is not None and events.strangers:
+                doubts.add_metric((name, "strangers", ""), 1.0)
             statistics = producer.index.statistics()
             size.add_metric((name,), statistics.size_bytes)
             blocks.add_metric((name,), statistics.blocks)
             for reason in ("orphans", "skipped", "refused", "malformed"):
                 left_out.add_metric((name, reason), getattr(statistics, reason))
         yield from (heard, incidents, whole, doubts, size, blocks, left_out)
+        yield from self._as_upstream()
+
+    def _as_upstream(self) -> Iterable[Metric]:
+        """Yield what upstream has of it, under its names: in all, without saying whose it is."""
+        indexes = [producer.index.statistics() for producer, _ in self._listening.values()]
+        sources = [
+            each
+            for _, events in self._listening.values()
+            if events is not None
+            for each in events.statistics().values()
+        ]
+        for name, text, count in (
+            (
+                "index_admissions",
+                "Blocks entered into exact prefix indexes.",
+                sum(each.admitted for each in indexes),
+            ),
+            (
+                "index_evictions",
+                "Blocks that left them.",
+                sum(each.admitted - each.entries for each in indexes),
+            ),
+            ("events_messages_received", "Messages with KV events.", sum(each.messages for each in sources)),
+        ):
+            family = CounterMetricFamily(f"llm_d_epp_kv_cache_{name}", text)
+            if indexes:
+                family.add_metric((), count)
+            yield family
+        subscribers = GaugeMetricFamily(
+            "llm_d_epp_kv_cache_events_active_subscribers", "Engines that are listened to."
+        )
+        if indexes:
+            subscribers.add_metric((), len(sources))
+        yield subscribers
 
 
 def _opened(producer: PrecisePrefixCacheProducer, group: asyncio.TaskGroup) -> KvEvents | None:

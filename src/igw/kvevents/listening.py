@@ -10,9 +10,10 @@ import zmq
 
 from igw.endpoint import Endpoint
 from igw.errors import ConfigError
-from igw.kvevents.settings import PORT_LABEL, REPLAY_LABEL, Address, EventSettings, addresses, named_by
+from igw.kvevents.settings import Address, EventSettings, addresses, named_by
 from igw.kvevents.source import Source, SourceStatistics
 from igw.kvevents.waiting import readable
+from igw.prefix.events import PORT_LABEL, REPLAY_LABEL
 from igw.prefix.exact import ExactIndex
 
 log = structlog.get_logger("kvevents")
@@ -68,8 +69,14 @@ class KvEvents:
 
     def follow(self, endpoints: tuple[Endpoint, ...], group: asyncio.TaskGroup) -> None:
         """Listen to exactly these from now on; one whose address changed is listened to anew, and what it said is forgotten."""
-        self._endpoints = endpoints
         wanted = dict(addresses(self._settings, endpoints))
+        for each in endpoints:
+            if PORT_LABEL in each.labels and each.hostport not in wanted and each not in self._endpoints:
+                log.warning(
+                    "kv_events_no_port", endpoint=each.hostport, label=each.labels[PORT_LABEL],
+                    hint=f"the label {PORT_LABEL} must be a port, 1 to 65535",
+                )  # fmt: skip
+        self._endpoints = endpoints
         for hostport in [each for each, where in self._addresses.items() if wanted.get(each) != where]:
             if (task := self._tasks.pop(hostport, None)) is not None:
                 task.cancel()

@@ -7,9 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from igw.endpoint import Endpoint, hostport
-
-PORT_LABEL, REPLAY_LABEL = "igw.dev/kv-events-port", "igw.dev/kv-events-replay-port"
-"""Labels of an endpoint whose ports are not where the configuration says."""
+from igw.prefix.events import PORT_LABEL, REPLAY_LABEL
 
 
 class Curve(msgspec.Struct, frozen=True):
@@ -29,7 +27,7 @@ class EventSettings(msgspec.Struct, frozen=True):
     topic: str = ""
     """Prefix of the topics that count where engines connect to us; where we connect, whatever an engine says is its own."""
     port: int = 5557
-    """Of an address's first endpoint, one more for each further one (vLLM adds the data-parallel rank)."""
+    """Of an address's first endpoint, one more for each further one (vLLM adds the data-parallel rank). 0: where a label says it, only."""
     replay_port: int = 0
     """Likewise, of the socket that sends old messages again; 0: there is none."""
     curve: Curve | None = None
@@ -44,12 +42,14 @@ class Address(msgspec.Struct, frozen=True):
 
 
 def addresses(settings: EventSettings, endpoints: Iterable[Endpoint]) -> Mapping[str, Address]:
-    """Return where each of *endpoints* publishes, by `ip:port`."""
+    """Return where each of *endpoints* publishes that does, by `ip:port`."""
     ranks: dict[str, int] = {}
     found = {}
     for endpoint in sorted(endpoints, key=lambda each: (each.address, each.port)):
         rank = ranks[endpoint.address] = ranks.get(endpoint.address, -1) + 1
-        events = _port(endpoint, PORT_LABEL) or settings.port + rank
+        events = _port(endpoint, PORT_LABEL) or (settings.port and settings.port + rank)
+        if not events and not settings.bind:
+            continue
         replay = _port(endpoint, REPLAY_LABEL) or (settings.replay_port and settings.replay_port + rank)
         found[endpoint.hostport] = Address(
             f"tcp://{hostport(endpoint.address, events)}",

@@ -73,7 +73,7 @@ class Source:
         """Take note of one message: topic, number, payload."""
         self._messages += 1
         batch = self._read(frames[-1])
-        if batch is None or len(frames) < 2 or len(frames[-2]) != _NUMBER_BYTES:
+        if batch is None or not _numbered(frames):
             self._unreadable += 1
             return
         number = int.from_bytes(frames[-2])
@@ -150,10 +150,11 @@ class Source:
                             frames = socket.recv_multipart(zmq.NOBLOCK)
                         except zmq.Again:
                             break
-                        number, payload = frames[-2], frames[-1]
-                        if number == _END or not payload:
+                        if _END in frames[-2:-1] or not frames[-1]:
                             return False
-                        if self._take_again(int.from_bytes(number), payload):
+                        if not _numbered(frames):
+                            self._unreadable += 1
+                        elif self._take_again(int.from_bytes(frames[-2]), frames[-1]):
                             return True
                     await asyncio.sleep(0)  # others' turn
 
@@ -173,3 +174,8 @@ class Source:
             self._lost(number)  # older ones are not kept any more
         self._apply(number, batch)
         return False
+
+
+def _numbered(frames: list[bytes]) -> bool:
+    """Return whether a message has a number before its payload; the largest one means the end of a replay."""
+    return len(frames) > 1 and len(frames[-2]) == _NUMBER_BYTES and frames[-2] != _END

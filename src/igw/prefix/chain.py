@@ -7,9 +7,10 @@ collisions of xxh3-64. Text without tokens is hashed in `hashing`.
 from __future__ import annotations
 
 import struct
+import sys
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import msgspec
@@ -28,7 +29,7 @@ class Placed(msgspec.Struct, frozen=True):
     tokens: int
 
 
-class Prompt(msgspec.Struct, frozen=True):
+class Prompt(msgspec.Struct, frozen=True, dict=True):
     """A prompt in the tokens of its model, and what else must be equal for its cached blocks to be used again."""
 
     tokens: bytes
@@ -39,9 +40,26 @@ class Prompt(msgspec.Struct, frozen=True):
     """`cache_salt` of the request."""
     media: tuple[Placed, ...] = ()
 
+    @cached_property
+    def known_keys(self) -> dict[int, list[int]]:
+        """What `keys` has found, by size of blocks in tokens: a request that waits is looked at again and again."""
+        return {}
+
     def __len__(self) -> int:
         """Return how many tokens there are."""
         return len(self.tokens) // TOKEN_BYTES
+
+    def numbers(self) -> list[int]:
+        """Return the tokens as numbers."""
+        return array("I", self.tokens).tolist()
+
+    def little_endian(self) -> bytes:
+        """Return the tokens, four bytes each, in the order that wires have."""
+        if sys.byteorder == "little":
+            return self.tokens
+        swapped = array("I", self.tokens)
+        swapped.byteswap()
+        return swapped.tobytes()
 
 
 def packed(tokens: Iterable[int]) -> bytes:
@@ -85,7 +103,14 @@ def extended(
 
 
 def keys(prompt: Prompt, block_tokens: int) -> list[int]:
-    """Return the key of every full block of *prompt*."""
+    """Return the key of every full block of *prompt*, computed once."""
+    found = prompt.known_keys.get(block_tokens)
+    if found is None:
+        found = prompt.known_keys[block_tokens] = _keys(prompt, block_tokens)
+    return found
+
+
+def _keys(prompt: Prompt, block_tokens: int) -> list[int]:
     start = adapted(root(block_tokens), prompt.adapter)
     extras = _extras(prompt, block_tokens)
     if not extras:

@@ -13,7 +13,8 @@ CURES: Mapping[str, str] = {
     "no-events": "it served requests and published nothing: start it with KV events on (vLLM: --kv-events-config with enable_kv_cache_events"
     " and publisher zmq; SGLang: --kv-events-config), and see that port and label igw.dev/kv-events-port are right",
     "no-parents": "most of its blocks hang on blocks from before our time: set replaySocketPort, and replay_endpoint at the engine",
-    "no-tokens": "requests bring text and nobody makes tokens of it: give token-producer a tokenizer; until then the approximate index is used",
+    "no-tokens": "requests bring text and nobody makes tokens of it in time: give token-producer the model's files (local) or a server (vllm); where the"
+    " endpoints are asked, they must serve /tokenize as vLLM does; until then the approximate index is used",
     "never-match": "it reports cached tokens and none of its blocks ever match: tokens are made by another tokenizer or chat template than"
     " its own, or it is another model",
 }

@@ -10,6 +10,9 @@ import msgspec
 Name: TypeAlias = int | bytes
 """What an engine calls a block: a number, signed in SGLang, or the whole hash; only that engine understands it."""
 
+PORT_LABEL, REPLAY_LABEL = "igw.dev/kv-events-port", "igw.dev/kv-events-replay-port"
+"""Labels of an endpoint that publishes its events, and sends old ones again, at these ports of its address."""
+
 TIERS = ("gpu", "cpu", "disk", "remote")
 """Where a block may be, the fastest first."""
 

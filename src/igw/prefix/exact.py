@@ -51,6 +51,8 @@ class ExactStatistics(msgspec.Struct, frozen=True):
     """Events left out because they contradict themselves."""
     refused: int
     """Blocks left out because memory is full."""
+    admitted: int = 0
+    """Entries ever made; those that are no more are gone."""
 
 
 class _Cache:
@@ -83,7 +85,7 @@ class ExactIndex:
         self._free: list[int] = []
         self._sizes: dict[int, int] = {}
         """Size of blocks -> slots whose engines told of such."""
-        self._entries = 0
+        self._entries = self._admitted = 0
         self._skipped = self._malformed = self._refused = self._orphans = 0
         self._whole = 0
         self._adapters: set[str] = set()
@@ -163,10 +165,12 @@ class ExactIndex:
         lower = [*enumerate(self._holders[1:], 1), (len(TIERS), self.expected.holders)]
         for size, chain in keys.items():
             depths, runs = matched(chain, self._holders[0], lower, slots)
-            better = depths * size > tokens
-            tokens = np.where(better, depths * size, tokens)
-            for column in (*sources.values(), below):
-                column[better] = 0.0
+            reached = depths * size
+            better = reached > tokens
+            tokens = np.maximum(tokens, reached)
+            if sources:  # of another size of blocks, which reaches less far there
+                for column in (*sources.values(), below):
+                    column[better] = 0.0
             for number, mask, first, end in runs:
                 column = sources.setdefault(SOURCES[number], np.zeros(slots))
                 at = [slot for slot in slots_of(mask) if better[slot]]
@@ -192,6 +196,7 @@ class ExactIndex:
             self._skipped,
             self._malformed,
             self._refused,
+            self._admitted,
         )
 
     # Events -----------------------------------------------------------------------------------------------------
@@ -251,7 +256,7 @@ class ExactIndex:
     def _enter(self, cache: _Cache, tier: int, names: Sequence[Name], keys: Sequence[int | None]) -> None:
         """Enter blocks of *names*, of which those without a key are orphans."""
         known, holders, bit = cache.keys[tier], self._holders[tier], cache.bit
-        room = self._room(cache)
+        room, stored = self._room(cache), cache.stored
         before, after = 0, bit  # neighbours mostly have the same holders: one integer serves them all
         for name, key in zip(names, keys, strict=True):
             if name in known:
@@ -275,6 +280,9 @@ class ExactIndex:
             room -= 1
             cache.stored += 1
             self._entries += 1
+        self._admitted += cache.stored - stored
+        if self.expected.holders:
+            self.expected.told(bit.bit_length() - 1, keys)
 
     def _discard(self, cache: _Cache, event: BlockRemoved) -> None:
         if event.group_idx in cache.groups:

@@ -6,7 +6,7 @@ Engine-exact hashes (vLLM's, from token ids) are another matter; these are our o
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import accumulate
 
 import numpy as np
@@ -38,9 +38,8 @@ TOKENS: Column = np.array(_TOKENS, dtype=np.float64)
 TOKENS.flags.writeable = False
 
 
-def tokens_at(depth: int) -> int:
-    """Return the tokens of the first *depth* blocks."""
-    return _TOKENS[depth]
+tokens_at: Callable[[int], int] = _TOKENS.__getitem__
+"""Returns the tokens of the first so many blocks."""
 
 
 def depth_at(tokens: int) -> int:

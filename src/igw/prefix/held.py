@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import TypeAlias
 
 import msgspec
@@ -12,9 +14,9 @@ from numpy.typing import NDArray
 from igw.facts import Column
 from igw.prefix.events import TIERS
 
-EXPECTED, APPROXIMATE = "expected", "approximate"
-SOURCES = (*TIERS, EXPECTED, APPROXIMATE)
-"""Where a hit is known from: an engine told that it is in a tier; a request with it was just sent there; our own picks make it likely."""
+EXPECTED = "expected"
+SOURCES = (*TIERS, EXPECTED)
+"""Where a hit is known from: an engine told that it is in a tier; a request with it was just sent there."""
 
 CREDITS: Mapping[str, float] = {
     "gpu": 1.0,
@@ -22,7 +24,6 @@ CREDITS: Mapping[str, float] = {
     "disk": 0.5,
     "remote": 0.5,
     EXPECTED: 1.0,
-    APPROXIMATE: 1.0,
 }
 """What a token is worth that is there instead of in GPU memory. The first two are upstream's, the others ours."""
 
@@ -84,12 +85,22 @@ def matched(
     walk = _Walk(slots, [(number, each.get) for number, each in lower if each])
     for start in range(0, len(keys), _AT_ONCE):
         part = keys[start : start + _AT_ONCE]
-        found = list(map(holders.get, part))
+        found = _found(part, holders)
         # Mostly a prompt's blocks have the same holders as far as any: then nothing has to be done for each.
         if found.count(walk.mask) != len(part) and not walk.on(start, part, found):
             return walk.depths, walk.runs
     walk.depths[slots_of(walk.mask)] = len(keys)
     return walk.depths, walk.runs
+
+
+def _found(keys: Sequence[int], holders: Mapping[int, int]) -> Sequence[int | None]:
+    """Return what *holders* has for each of *keys*, None for nothing."""
+    if len(keys) > 1:
+        # Mostly it has all of them or not even the first: one call for all is quicker than one for each.
+        with contextlib.suppress(KeyError):
+            found: tuple[int, ...] = itemgetter(*keys)(holders)
+            return found
+    return list(map(holders.get, keys))
 
 
 class _Walk:

@@ -11,7 +11,7 @@ the LRU and move with them: when one comes to the front and is dropped, all that
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
@@ -120,6 +120,14 @@ class PrefixIndex:
             self._note(matched, mask, depth)
         return matched
 
+    def held_anywhere(self, blocks: Sequence[int]) -> int:
+        """Return how many leading *blocks* are held by somebody, whoever it is: what one cache of all could have had."""
+        holders = self._holders
+        for depth, block in enumerate(blocks):
+            if block not in holders:
+                return depth
+        return len(blocks)
+
     def record(self, slot: int, blocks: Sequence[int]) -> None:
         """Believe that *slot* will hold *blocks*, a prompt's from its start; forget what no longer fits.
 
@@ -208,6 +216,11 @@ class PrefixIndex:
             grown = beliefs.capacity_tokens + beliefs.nominal_tokens // 100 + 1
             beliefs.capacity_tokens = min(beliefs.nominal_tokens, grown)
 
+    def held_tokens(self, slots: Iterable[int]) -> list[tuple[int, int]]:
+        """Return, for each of *slots*, how many tokens it is believed to hold, and the most that it is believed to."""
+        beliefs = self._beliefs
+        return [(beliefs[slot].held_tokens, beliefs[slot].capacity_tokens) for slot in slots]
+
     def statistics(self) -> PrefixStatistics:
         """Return the index's size."""
         return PrefixStatistics(
@@ -246,7 +259,8 @@ class PrefixIndex:
     def _share_memory(self) -> None:
         """Divide the memory anew among the endpoints there are."""
         before, self._share = self._share, max(_MIN_ENTRIES, self._max_entries // max(1, len(self._slots)))
-        if self._share < before:
+        # Thousands of endpoints come one by one at a start: then nothing is held, and nobody needs to be asked.
+        if self._share < before and self._holders:
             for slot in self._slots.values():
                 self._trim(slot)
 

@@ -17,6 +17,9 @@ from igw.scraping.report import Report
 _MOST = 1e15
 """What is more is no count of anything."""
 
+_APART_SECONDS = 1.0
+"""Between what data-parallel engines wrote last: each writes with every step."""
+
 Samples = Sequence[tuple[bytes, float]]
 
 
@@ -180,13 +183,18 @@ def _adapters(page: bytes, engine: Engine) -> Adapters | None:
     combinations = group(page, engine.lora)
     if not combinations:
         return None
-    labels, _ = max(combinations, key=_newest)
-    most = label(labels, b"max_lora") or ""
-    models = [label(of, b"model_name") or "" for of, _ in _first(page, engine.running)]
+    series = [labels for labels, _ in _first(page, engine.running)]
+    ranks = {label(labels, engine.rank) for labels in series}
+    newest = max(combinations, key=_newest)
+    latest = [newest[0]]
+    if len(ranks) > 1:  # each data-parallel engine writes its own, without saying which it is
+        latest = [labels for labels, when in combinations if when > newest[1] - _APART_SECONDS]
+    most = label(newest[0], b"max_lora") or ""
+    models = [label(labels, b"model_name") or "" for labels in series]
     return Adapters(
-        running=_names(label(labels, b"running_lora_adapters")),
-        waiting=_names(label(labels, b"waiting_lora_adapters")),
-        most=int(most) if most.isascii() and most.isdecimal() and len(most) < 10 else 0,
+        running=_names(latest, b"running_lora_adapters"),
+        waiting=_names(latest, b"waiting_lora_adapters"),
+        most=int(most) * max(1, len(ranks)) if most.isascii() and most.isdecimal() and len(most) < 10 else 0,
         model=min(models, default=""),
     )
 
@@ -195,5 +203,7 @@ def _newest(sample: tuple[bytes, float]) -> tuple[float, bytes]:
     return sample[1], sample[0]
 
 
-def _names(written: str | None) -> frozenset[str]:
-    return frozenset([name for part in (written or "").split(",") if (name := part.strip())])
+def _names(series: Iterable[bytes], of: bytes) -> frozenset[str]:
+    return frozenset(
+        [name for labels in series for part in (label(labels, of) or "").split(",") if (name := part.strip())]
+    )

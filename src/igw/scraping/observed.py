@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 
 from igw.scheduling.wiring import SOURCE
 from igw.scraping.scraper import Scraper
+from igw.telemetry.exposition import Gauge
 
 
 def collect(scrapers: Callable[[], Mapping[str, Scraper]]) -> Callable[[], list[Metric]]:
@@ -32,23 +33,17 @@ def families(scrapers: Mapping[str, Scraper]) -> list[Metric]:
         "Metrics pages that could not be had or read.",
         labels=("source_type",),
     )
-    age = GaugeMetricFamily(
-        "igw_scrape_age_seconds",
-        "Since an endpoint last said something; none if it never did.",
-        labels=labels,
+    age = Gauge(
+        "igw_scrape_age_seconds", "Since an endpoint last said something; none if it never did.", labels
     )
-    engine = GaugeMetricFamily(
+    engine = Gauge(
         "igw_engine_info",
         "Which engine an endpoint is, and what said so.",
-        labels=(*labels, "engine", "chosen_by", "accelerator"),
+        (*labels, "engine", "chosen_by", "accelerator"),
     )
-    capacity = GaugeMetricFamily(
-        "igw_engine_kv_capacity_tokens", "KV memory of an endpoint, as it says.", labels=labels
-    )
-    missing = GaugeMetricFamily(
-        "igw_engine_metrics_missing",
-        "1 for what an engine should tell and does not.",
-        labels=(*labels, "metric"),
+    capacity = Gauge("igw_engine_kv_capacity_tokens", "KV memory of an endpoint, as it says.", labels)
+    missing = Gauge(
+        "igw_engine_metrics_missing", "1 for what an engine should tell and does not.", (*labels, "metric")
     )
     failed = 0
     for key, scraper in scrapers.items():
@@ -59,13 +54,13 @@ def families(scrapers: Mapping[str, Scraper]) -> list[Metric]:
         for each in scraper.statuses():
             place = (key, each.endpoint)
             if each.age_seconds is not None:
-                age.add_metric(place, round(each.age_seconds, 3))
+                age.add(place, round(each.age_seconds, 3))
             if each.report is None:
                 continue
-            engine.add_metric((*place, each.engine, each.chosen_by, each.accelerator), 1)
+            engine.add((*place, each.engine, each.chosen_by, each.accelerator), 1)
             if each.report.kv_capacity_tokens:
-                capacity.add_metric(place, each.report.kv_capacity_tokens)
+                capacity.add(place, each.report.kv_capacity_tokens)
             for metric in each.report.missing:
-                missing.add_metric((*place, metric), 1)
+                missing.add((*place, metric), 1)
     errors.add_metric((SOURCE,), failed)
-    return [total, errors, age, engine, capacity, missing]
+    return [total, errors, age.metric, engine.metric, capacity.metric, missing.metric]

@@ -17,6 +17,8 @@ from igw.scraping.report import Report
 
 LABEL_KEYS = ("llm-d.ai/engine-type", "inference.networking.k8s.io/engine-type")
 """Labels of an endpoint that name its engine: upstream's today, and the older one."""
+CAPACITY_LABEL = "igw.dev/kv-capacity-tokens"
+"""Label of an endpoint that says how many tokens its KV memory takes, where its engine does not."""
 _FALLBACK = "vllm"
 _RATE_SECONDS = 10.0
 """Time constant of rates: requests are counted when they end, so a rate over one pause would be nothing or a jump."""
@@ -44,6 +46,8 @@ class Reader:
         """`label`, `configuration`, `page`, or `default` for a page that looks like no engine's."""
         self.unknown = ""
         """What a label says of the engine, if there is none of that name."""
+        capacity = labels.get(CAPACITY_LABEL, "")
+        self._capacity_tokens = int(capacity) if capacity.isdecimal() and len(capacity) < 16 else None
         self._busy: tuple[float, float] | None = None
         self._running: float | None = None
         said = next((labels[key] for key in engines.label_keys if key in labels), None)
@@ -58,21 +62,23 @@ class Reader:
         """Read a page that was had at *now*, in seconds on any clock.
 
         Raises:
-            ValueError: it has no word of load, under the names of this engine or of any other.
+            ValueError: it has no word of load and no custom metric, under the names of this engine or of any other.
         """
         engine = self.engine or self._looked_at(page)
         report = read(page, engine)
         # What a label or a file says may be wrong, and another engine may have been started at the same address.
-        if report.says_nothing and self._looked_at(page) is not engine:
+        if report.says_nothing and not report.scalars and self._looked_at(page) is not engine:
             engine = self._looked_at(page)
             report = read(page, engine)
-        if report.says_nothing:
+        if report.says_nothing and not report.scalars:
             names = ", ".join(report.missing) or "no family of load"
             raise ValueError(f"the metrics page is not one of {engine.name}: it has no {names}")
         if engine is not self.engine:
             known = recognised(page, (engine,)) is not None
             self.engine, self.chosen_by = engine, "page" if known else "default"
             self._busy = self._running = None
+        if report.kv_capacity_tokens is None and self._capacity_tokens:
+            report = replace(report, kv_capacity_tokens=self._capacity_tokens)
         if report.busy_seconds is None:
             return report
         return replace(report, running=self._rate(report.busy_seconds, now))

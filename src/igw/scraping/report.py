@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 
 from igw.facts import Adapters
 
@@ -40,3 +42,15 @@ class Report(msgspec.Struct, frozen=True):
             and self.kv_usage is None
             and self.busy_seconds is None
         )
+
+
+def together(reports: Sequence[Report]) -> Report:
+    """Return what several pages of one endpoint say; what the last one says counts where several say it, as upstream has it."""
+    if len(reports) == 1:
+        return reports[0]
+    fields: dict[str, Any] = {"waiting": None, "running": None, "kv_usage": None}
+    for report in reports:
+        fields |= {name: value for name, value in asdict(report).items() if value is not None}
+    fields["scalars"] = {key: value for report in reports for key, value in report.scalars.items()}
+    fields["missing"] = tuple([name for report in reports for name in report.missing])
+    return Report(**fields)

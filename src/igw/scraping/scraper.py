@@ -15,12 +15,11 @@ import msgspec
 import structlog
 
 from igw.columns import Columns
-from igw.config.decode import nearest
 from igw.endpoint import Endpoint, Pool
-from igw.errors import ConfigError
 from igw.prefix.index import PrefixIndex
-from igw.scraping.access import MOST_BYTES, Credentials
+from igw.scraping.access import Credentials
 from igw.scraping.following import Following
+from igw.scraping.pages import Pages, Source
 from igw.scraping.reader import Reader
 from igw.scraping.report import Report
 from igw.scraping.settings import Scraping
@@ -34,11 +33,6 @@ _AT_ONCE, _APART_SECONDS = 16, 0.001
 """So many endpoints of those that are new are asked at once, the others one after another at this distance."""
 _JITTER = 0.1
 """Pauses are longer or shorter by up to this share, so that pickers and pools do not fall into step; not where there is doubt."""
-ACCELERATOR_LABELS = (
-    "llm-d.ai/accelerator", "accelerator", "nvidia.com/gpu.product", "amd.com/gpu.product-name",
-    "cloud.google.com/gke-accelerator", "cloud.google.com/gke-tpu-accelerator",
-)  # fmt: skip
-"""Labels of an endpoint that may say what it computes on, in the order in which they are looked at."""
 
 
 class ScrapeStatistics(msgspec.Struct, frozen=True):
@@ -81,9 +75,9 @@ class Scraper:
         self._settings = settings
         self._clock = clock
         self._promises = promises
-        self._credentials = Credentials(settings.access, clock())
+        self._sources = self._opened(settings)
         self._tasks: dict[str, tuple[Endpoint, asyncio.Task[None]]] = {}
-        self._known: dict[str, tuple[Following, Reader, Report | None]] = {}
+        self._known: dict[str, tuple[Following, Pages, Report | None]] = {}
         self._done = self._failed = 0
         self.answered: Callable[[], None] = lambda: None
         """Told of every page that was read."""
@@ -96,8 +90,8 @@ class Scraper:
         """
         if settings == self._settings:
             return
-        credentials = Credentials(settings.access, self._clock())
-        self._settings, self._credentials = settings, credentials
+        self._sources = self._opened(settings)
+        self._settings = settings
         for _, task in self._tasks.values():
             task.cancel()
         self._tasks.clear()
@@ -132,78 +126,60 @@ class Scraper:
         """Yield what is known of every endpoint, in pool order."""
         now = self._clock()
         for endpoint in self._columns.pool.endpoints:
-            accelerator = next(
-                (endpoint.labels[key] for key in ACCELERATOR_LABELS if key in endpoint.labels), ""
-            )
             known = self._known.get(endpoint.hostport)
             if known is None:
-                yield Status(endpoint.hostport, accelerator=accelerator)
+                yield Status(endpoint.hostport, accelerator=endpoint.accelerator)
                 continue
-            following, reader, report = known
+            following, pages, report = known
+            reader = pages.reader
             yield Status(
                 endpoint.hostport,
                 reader.engine.name if reader.engine is not None and report is not None else "",
                 reader.chosen_by,
-                accelerator,
+                endpoint.accelerator,
                 following.age_seconds(now),
                 report,
             )
 
+    def _opened(self, settings: Scraping) -> tuple[Source, ...]:
+        now = self._clock()
+        return tuple([(page, Credentials(page.access, now)) for page in settings.pages])
+
     async def _run(self, endpoint: Endpoint, session: aiohttp.ClientSession, delay_seconds: float) -> None:
-        hostport, settings = endpoint.hostport, self._settings
-        url = settings.access.url(endpoint)
+        hostport = endpoint.hostport
+        interval_seconds = min([page.interval_seconds for page, _ in self._sources])
         if (known := self._known.get(hostport)) is not None:  # it was followed with other settings or labels
             following = known[0]
         else:
             following = Following(hostport, self._columns, self._prefix, self._promises, self._clock())
-        reader = Reader(settings.engines, endpoint.labels)
-        self._known[hostport] = following, reader, None
-        if reader.unknown:
-            hint = nearest(reader.unknown, settings.engines.by_name)
-            log.warning("engine_unknown", endpoint=hostport, engine=reader.unknown, hint=hint)
+        pages = Pages(endpoint, self._sources, self._clock)
+        self._known[hostport] = following, pages, None
         loop = asyncio.get_running_loop()
         await asyncio.sleep(delay_seconds)
         while True:
             # A server that hangs must not look as it did before, for as long as it may take to give it up.
             overdue = loop.call_later(_OVERDUE_SECONDS, self._columns.expire, hostport)
-            asked_at = self._clock()
+            asked_at, failed = self._clock(), pages.failed
             try:
-                page = await self._page(url, session)
-                report = reader.read(page, self._clock())
+                report = await pages.ask(session)
             # An endpoint's page, however broken, must not end the scraping of others.
             except Exception as error:
-                self._failed += 1
                 if following.missed():
                     log.warning("endpoint_lost", endpoint=hostport, error=str(error) or repr(error))
             else:
                 self._done += 1
-                self._tell(hostport, reader, report)
-                self._known[hostport] = following, reader, report
+                self._tell(hostport, pages.reader, report)
+                self._known[hostport] = following, pages, report
                 if following.answered(report, self._clock()):
                     log.info("endpoint_back", endpoint=hostport)
                 self.answered()
             finally:
                 overdue.cancel()
+                self._failed += pages.failed - failed
             now = self._clock()
-            pause = following.pause_seconds(len(self._tasks), settings.interval_seconds, now, now - asked_at)
+            pause = following.pause_seconds(len(self._tasks), interval_seconds, now, now - asked_at)
             jitter = 0.0 if following.doubtful else _JITTER
             await asyncio.sleep(pause * random.uniform(1 - jitter, 1 + jitter))
-
-    async def _page(self, url: str, session: aiohttp.ClientSession) -> bytes:
-        credentials = self._credentials
-        try:
-            credentials.refresh(self._clock())
-        except ConfigError as error:  # while a file is being replaced, what it said before will do
-            log.warning("credentials_unreadable", where=error.where, problem=error.problem)
-        async with session.get(url, headers=credentials.headers, ssl=credentials.ssl) as response:
-            response.raise_for_status()
-            pieces, size = [], 0
-            async for piece in response.content.iter_any():
-                size += len(piece)
-                if size > MOST_BYTES:
-                    raise ValueError(f"the metrics page has more than {MOST_BYTES} bytes")
-                pieces.append(piece)
-            return b"".join(pieces)
 
     def _tell(self, hostport: str, reader: Reader, report: Report) -> None:
         """Log what an endpoint's page lacks: once, and again when that changes."""

@@ -40,6 +40,13 @@ class Scraping(msgspec.Struct, frozen=True):
     """The shortest pause between two scrapes of an endpoint."""
     access: Access = Access()
     engines: Engines = Engines()
+    further: tuple[Scraping, ...] = ()
+    """Further pages of every endpoint, where a configuration has several sources; they have none."""
+
+    @property
+    def pages(self) -> tuple[Scraping, ...]:
+        """All pages of an endpoint."""
+        return (self, *self.further)
 
 
 class _Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -101,10 +108,14 @@ def configured(resolved: Resolved, flags: Scraping) -> Scraping:
     Raises:
         ConfigError: a parameter of the metrics source or its extractor that cannot be used.
     """
-    # Another source of the same type would bring the same numbers; the first counts.
-    source = next((name for name in resolved.sources if resolved.specs[name].kind == SOURCE), None)
-    if source is None:
+    sources = [name for name in resolved.sources if resolved.specs[name].kind == SOURCE]
+    if not sources:
         return flags
+    first, *further = [_page(resolved, name, flags) for name in sources]
+    return replace(first, further=tuple(further))
+
+
+def _page(resolved: Resolved, source: str, flags: Scraping) -> Scraping:
     found = flags
     for name in resolved.sources[source]:
         if resolved.specs[name].kind == EXTRACTOR:

@@ -14,6 +14,9 @@ from itertools import product
 import msgspec
 
 from igw.errors import ConfigError
+from igw.prefix.events import PORT_LABEL, REPLAY_LABEL
+from igw.simulator.engine.shared import shared_tier
+from igw.simulator.kv_events.config import KvEventsConfig, binds, tcp_port
 from igw.simulator.kv_events.publisher import EventAddressError
 from igw.simulator.manifest import Simulator, checked_server
 from igw.simulator.rpc import GrpcAddressError
@@ -41,10 +44,11 @@ async def running(simulators: Iterable[Simulator]) -> AsyncIterator[list[Simulat
         endpoints, servers = [], []
         for simulator in simulators:
             config = checked_server(simulator)
+            tier = shared_tier(config.engine.shared_blocks)
             for number, (suffix, one) in enumerate(_servers(simulator, config)):
-                servers.append(server := ModelServer(one))
+                servers.append(server := ModelServer(one, shared_tier=tier))
                 port = await _listen(stack, server, simulator, number)
-                endpoints.append(_endpoint(simulator, suffix, port, server.grpc_port))
+                endpoints.append(_endpoint(simulator, suffix, port, server))
         yield endpoints
         await asyncio.gather(*(server.drain() for server in servers))
 
@@ -79,10 +83,10 @@ async def _listen(stack: AsyncExitStack, server: ModelServer, simulator: Simulat
         ) from error
 
 
-def _endpoint(simulator: Simulator, suffix: str, port: int, grpc_port: int | None) -> SimulatedEndpoint:
-    labels = simulator.spec.labels
-    if grpc_port is not None:
-        labels = labels | {GRPC_PORT_LABEL: str(grpc_port)}
+def _endpoint(simulator: Simulator, suffix: str, port: int, server: ModelServer) -> SimulatedEndpoint:
+    labels = _event_ports(server, simulator.spec.kv_events_config) | simulator.spec.labels
+    if server.grpc_port is not None:
+        labels = labels | {GRPC_PORT_LABEL: str(server.grpc_port)}
     return SimulatedEndpoint(
         name=f"{simulator.metadata.name}-{suffix}",
         namespace=simulator.metadata.namespace,
@@ -90,3 +94,16 @@ def _endpoint(simulator: Simulator, suffix: str, port: int, grpc_port: int | Non
         port=str(port),
         labels=labels,
     )
+
+
+def _event_ports(server: ModelServer, config: KvEventsConfig | None) -> dict[str, str]:
+    """Return labels that say where a server publishes its KV events; none where it connects.
+
+    None for several ranks behind one port either: which one a request meets is not known.
+    """
+    events = server.state.kv_events
+    if events is None or config is None or len(events.publishers) != 1 or not binds(config.endpoint):
+        return {}
+    [publisher] = events.publishers
+    found = {PORT_LABEL: publisher.endpoint, REPLAY_LABEL: publisher.replay_endpoint or ""}
+    return {label: str(port) for label, address in found.items() if (port := tcp_port(address))}

@@ -112,6 +112,17 @@ class SimulatorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
         msgspec.Meta(gt=0),
         dial("Bytes per second from CPU memory to a GPU; 80 % of PCIe 5.0 x16 unless set.", _KV_MEMORY),
     ] = 50e9
+    shared_cache_size: Annotated[
+        _Seconds, dial("GiB of memory for KV blocks that all these servers share; 0 for none.", _KV_MEMORY)
+    ] = 0.0
+    shared_cache_bandwidth: Annotated[
+        float,
+        msgspec.Meta(gt=0),
+        dial("Bytes per second from the shared memory to one server.", _KV_MEMORY),
+    ] = 10e9
+    shared_cache_latency: Annotated[
+        _Seconds, dial("Seconds until the first byte from the shared memory is there.", _KV_MEMORY)
+    ] = 0.005
     max_loras: Annotated[_Count, dial("Different adapters in a batch.", _ADAPTERS)] = 1
     lora_modules: Annotated[
         list[LoraModule], dial("Adapters that are served from the start; repeatable.", _ADAPTERS)
@@ -232,6 +243,9 @@ class SimulatorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
             cpu_blocks=int(self.kv_offloading_size * _GIB / block_bytes),
             # Every GPU has a link of its own and loads its share of the heads.
             cpu_load_seconds_per_block=block_bytes / tp / self.kv_offloading_bandwidth,
+            shared_blocks=int(self.shared_cache_size * _GIB / block_bytes),
+            shared_load_seconds=self.shared_cache_latency,
+            shared_load_seconds_per_block=block_bytes / self.shared_cache_bandwidth,
             enable_prefix_caching=self.enable_prefix_caching,
         )
 

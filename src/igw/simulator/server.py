@@ -18,6 +18,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from igw.simulator.driver import Driver
 from igw.simulator.engine.engine import Engine
+from igw.simulator.engine.shared import SharedTier
 from igw.simulator.faults import Faults, of_replica
 from igw.simulator.http import (
     chat,
@@ -32,6 +33,7 @@ from igw.simulator.http import (
     models,
     pooling,
     responses,
+    shared_cache,
     speech,
     tokens,
     transcription,
@@ -61,6 +63,7 @@ _APIS = (
     faults,
     metrics,
     transfer,
+    shared_cache,
     dialects,
 )
 _GUARDED = ("/v1", "/inference")  # what vLLM's --api-key is asked for
@@ -69,10 +72,15 @@ _GUARDED = ("/v1", "/inference")  # what vLLM's --api-key is asked for
 class ModelServer:
     """An OpenAI-compatible server without a model."""
 
-    def __init__(self, config: ServerConfig, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        clock: Callable[[], float] = time.monotonic,
+        shared_tier: SharedTier | None = None,
+    ) -> None:
         self.config = config
         self.saboteur = Saboteur(of_replica(config.schedule, config.replica), config.speed, clock)
-        self.state = Serving(config, clock, self.saboteur)
+        self.state = Serving(config, clock, self.saboteur, shared_tier)
         self._clock = clock
         self.grpc_port = config.grpc_port
         """Where it listens for gRPC; the port that was taken if any would do, None for none."""
@@ -109,7 +117,10 @@ class ModelServer:
                     listening.set_result(port)
                 restart = await self.saboteur.end_of_life()
             config = msgspec.structs.replace(self.config, loading_seconds=restart.loading_seconds)
-            earlier, self.state = self.state.kv_events, Serving(config, self._clock, self.saboteur)
+            earlier, self.state = (
+                self.state.kv_events,
+                Serving(config, self._clock, self.saboteur, self.state.shared_tier),
+            )
             if self.state.kv_events and earlier:
                 self.state.kv_events.succeed(earlier)
 

@@ -19,6 +19,7 @@ from igw.simulator.engine.blocks import block_hashes
 from igw.simulator.engine.config import EngineConfig
 from igw.simulator.engine.engine import Engine
 from igw.simulator.engine.sequence import Sequence
+from igw.simulator.engine.shared import SharedTier
 from igw.simulator.faults import Planned
 from igw.simulator.http.deciding import Decider
 from igw.simulator.http.errors import ApiError
@@ -85,8 +86,10 @@ class Serving:
         config: ServerConfig,
         clock: Callable[[], float] = time.monotonic,
         saboteur: Saboteur | None = None,
+        shared_tier: SharedTier | None = None,
     ) -> None:
         self.config = config
+        self.shared_tier = shared_tier
         self.clock = clock
         self.saboteur = saboteur or Saboteur(config.schedule, config.speed, clock)
         self.names = Names(config.names, config.lora_modules)
@@ -191,7 +194,7 @@ class Serving:
         config = self.config
         told = self.kv_events
         publisher = None if told is None else told.publishers[config.rank_numbers.index(number)]
-        engine = Engine(config.engine, publisher)
+        engine = Engine(config.engine, publisher, self.shared_tier)
         length = config.engine.max_model_len
         histograms = Histograms(length, DIALECTS[config.dialect].bounds(length))
         driver = Driver(engine, histograms, speed=config.speed, clock=self.clock)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import aiohttp
 import msgspec
 import numpy as np
 import structlog
 
+from igw.bounded import whole
+from igw.endpoint import Endpoint
+from igw.patience import PAUSE_SECONDS, Patience
 from igw.prefix.chain import Placed, Prompt, packed
 from igw.prefix.tokens import prompt_of
 from igw.request import Request
-from igw.scheduling.producers.token import TokenProducer
 
 log = structlog.get_logger("tokenizing")
 
-_MOST_OPEN = 64
-"""Requests to one server at once; beyond them prompts go without tokens."""
-_ENOUGH_FAILURES = 5
-_PAUSE_SECONDS = 5.0
 _MOST_ANSWER_BYTES = 64 << 20
 _SUFFIXES = ("chat/completions", "completions")
 """APIs whose bodies a render server takes as they are, and `/tokenize` as well."""
@@ -57,29 +53,26 @@ class Renderer:
         self._session = session
         self._url = url.rstrip("/")
         self._model = msgspec.json.encode(model) if model else b""
-        self._clock = clock
-        self._open = self._failures = 0
-        self._not_before = 0.0
+        self._patience = Patience(
+            clock, lambda why: log.warning("tokenizer_paused", url=url, error=why, seconds=PAUSE_SECONDS)
+        )
         self._renders = True  # until it says that it does not
 
-    async def tokens(self, request: Request) -> Prompt | None:
+    @property
+    def may_be_asked(self) -> bool:
+        """Whether there is room for one more request, and it is not left alone."""
+        return self._patience.may_ask
+
+    async def tokens(self, request: Request, _endpoints: tuple[Endpoint, ...] = ()) -> Prompt | None:
         """Return the prompt of *request* in tokens; None where the server cannot be asked or does not know."""
         body = self._body(request)
-        if body is None or self._open >= _MOST_OPEN or self._clock() < self._not_before:
+        if body is None or not self.may_be_asked:
             return None
-        self._open += 1
         try:
-            answer = await self._ask(request, body)
-        except asyncio.CancelledError:
-            self._failed("it is late")
-            raise
-        except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError, ValueError, OverflowError) as error:
-            self._failed(str(error) or repr(error))
+            with self._patience.asking():
+                return await self._ask(request, body)
+        except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError, ValueError, OverflowError):
             return None
-        finally:
-            self._open -= 1
-        self._failures = 0
-        return answer
 
     async def _ask(self, request: Request, body: bytes) -> Prompt | None:
         if self._renders:
@@ -101,28 +94,22 @@ class Renderer:
     async def _post(self, path: str, body: bytes) -> tuple[int, bytes]:
         headers = {"content-type": "application/json"}
         async with self._session.post(self._url + path, data=body, headers=headers) as response:
-            page = await response.content.read(_MOST_ANSWER_BYTES)
+            page = await whole(response.content.iter_any(), _MOST_ANSWER_BYTES, f"the answer of {self._url}")
             return response.status, page
 
     def _body(self, request: Request) -> bytes | None:
         """Return the client's body with the server's name of the model in it; None for one that cannot be rendered."""
         if request.api not in _SUFFIXES or not request.body:
             return None
-        if not self._model or request.model_value is None or not request.model_quoted:
+        model = self._model or (msgspec.json.encode(request.target_model) if request.target_model else b"")
+        if not model or request.model_value is None or not request.model_quoted:
             return bytes(request.body)
         value = request.model_value
         at = _address(value) - _address(request.body) if value.nbytes else -1
         body = bytes(request.body)
         if at < 0 or body[at : at + value.nbytes] != bytes(value):
             return None  # the body was too large to be read as it came, or has no model
-        return body[:at] + self._model + body[at + value.nbytes :]
-
-    def _failed(self, why: str) -> None:
-        self._failures += 1
-        if self._failures >= _ENOUGH_FAILURES:
-            self._failures = 0
-            self._not_before = self._clock() + _PAUSE_SECONDS
-            log.warning("tokenizer_paused", url=self._url, error=why, seconds=_PAUSE_SECONDS)
+        return body[:at] + model + body[at + value.nbytes :]
 
 
 def _address(of: memoryview | bytes | bytearray) -> int:
@@ -149,26 +136,3 @@ def _prompt(request: Request, page: bytes) -> Prompt | None:
     elif request.media:
         return None
     return prompt_of(request, packed(ids), media=tuple(sorted(media, key=lambda each: each.first_token)))
-
-
-class Renderers:
-    """Gives every token producer of a configuration that names a server its `Renderer`. Owner of their connections."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._session: aiohttp.ClientSession | None = None
-
-    def follow(self, plugins: Mapping[str, Any]) -> None:
-        """Let exactly the producers among *plugins* ask."""
-        for plugin in plugins.values():
-            if isinstance(plugin, TokenProducer) and not plugin.idle and plugin.ask is None:
-                if self._session is None:
-                    self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-                renderer = Renderer(self._session, plugin.url, plugin.model_name, self._clock)
-                plugin.ask = renderer.tokens
-
-    async def close(self) -> None:
-        """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None

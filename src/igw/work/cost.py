@@ -6,7 +6,7 @@ takes the request.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -34,7 +34,9 @@ _LEAST_KV_TOKENS = 1e4
 FULL = 0.98
 """Of KV memory: how much an engine fills."""
 
-BEFORE_FIRST_TOKEN = ("backlog", "prefill", "memory", "adapter")
+FETCH = "fetch"
+"""The term of fetching KV cache from elsewhere."""
+BEFORE_FIRST_TOKEN = ("backlog", "prefill", "memory", "adapter", FETCH)
 """Terms that make up this request's own TTFT; the others are after it, or somebody else's."""
 
 
@@ -47,7 +49,9 @@ class Work(msgspec.Struct, frozen=True):
     output_tokens: float
     """How long such answers are in the mean."""
     further: Mapping[str, Column] = {}
-    """More terms in seconds per candidate, by name: loading an adapter, fetching KV cache from elsewhere. Part of what it waits."""
+    """More terms in seconds per candidate, by name, as loading an adapter. Part of what it waits."""
+    loaded_tokens: Column | None = None
+    """Of the prompt, what is fetched: nobody computes it, but it takes memory. Shape: [candidates]; None for nothing anywhere."""
 
 
 FIELDS = (
@@ -89,28 +93,54 @@ class Price(msgspec.Struct, frozen=True):
     """They add up to the total."""
 
 
+def own_seconds(work: Work, promised: Promised, rates: Rates) -> Column:
+    """Return how long its own prefill takes at each candidate."""
+    n, new = work.prompt_tokens, np.maximum(work.uncached_tokens, _ONE)
+    # n^2 - (n - new)^2 pairs, as new x (2n - new).
+    new *= rates.per_token + 2.0 * n * rates.per_pair - rates.per_pair * new
+    new *= promised.column("prefill_factor")
+    return new
+
+
+def backlog_seconds(promised: Promised, rates: Rates) -> Column:
+    """Return the prefill of those without a first token at each candidate, less what is done of the oldest."""
+    rows = promised.rows
+    factor, done = promised.column("prefill_factor"), promised.column("done_seconds")
+    ahead, oldest = (rows[0:2] * rates.per_token + rows[2:4] * rates.per_pair) * factor
+    backlog: Column = np.maximum(ahead - np.minimum(_MOST_DONE * oldest, done), _NOTHING)
+    return backlog
+
+
+def needed_tokens(work: Work) -> Column:
+    """Return the KV memory that it needs at each candidate: of what is cached there a share, and some of its answer."""
+    # taken + shared x (n - taken)
+    return (1.0 - _SHARED) * _taken(work) + (_SHARED * work.prompt_tokens + _GROWTH * work.output_tokens)
+
+
+def _taken(work: Work) -> Column:
+    """Return the tokens that nobody holds there yet."""
+    new = np.maximum(work.uncached_tokens, _ONE)
+    return new if work.loaded_tokens is None else new + work.loaded_tokens
+
+
 def price(work: Work, promised: Promised, rates: Rates, decode_seconds: float) -> Price:
     """Return what one more request costs at each candidate; *decode_seconds* is how long answers take from first to last token."""
     n, rows = work.prompt_tokens, promised.rows
-    queued, running, context, done_seconds, free_tokens, prefill_factor, decode_factor = rows[4:11]
-    new = np.maximum(work.uncached_tokens, _ONE)
-    # n^2 - (n - new)^2 pairs, as new x (2n - new).
-    own = new * (rates.per_token + 2.0 * n * rates.per_pair - rates.per_pair * new) * prefill_factor
-    ahead, oldest = (rows[0:2] * rates.per_token + rows[2:4] * rates.per_pair) * prefill_factor
-    backlog = np.maximum(ahead - np.minimum(_MOST_DONE * oldest, done_seconds), _NOTHING)
-    memory, growth = np.zeros(len(own)), _GROWTH * work.output_tokens
+    queued, running, context, _, free_tokens, _, decode_factor = rows[4:11]
+    own, backlog = own_seconds(work, promised, rates), backlog_seconds(promised, rates)
+    memory = np.zeros(len(own))
     # Where memory is not short anywhere, a quarter of the price's time is saved.
-    if free_tokens.item(free_tokens.argmin()) < n + growth:
-        # Of what is cached a share is needed too: new + shared x (n - new).
-        needed = (1.0 - _SHARED) * new + (_SHARED * n + growth)
+    if free_tokens.item(free_tokens.argmin()) < n + _GROWTH * work.output_tokens:
         held = np.maximum(context, _LEAST_CONTEXT)
-        memory = np.maximum(needed - free_tokens, _NOTHING) * (decode_seconds / held)
+        memory = np.maximum(needed_tokens(work) - free_tokens, _NOTHING) * (decode_seconds / held)
     terms: dict[str, Column] = dict(work.further)
     if promised.any_blocked:
         turns, blocked, kv_tokens = rows[11:14]
         memory = np.maximum(memory, turns * decode_factor * decode_seconds)
         delayed = _CROWDED * float(blocked.mean())
-        terms["crowding"] = new * (delayed * decode_seconds / np.maximum(kv_tokens, _LEAST_KV_TOKENS))
+        terms["crowding"] = _taken(work) * (
+            delayed * decode_seconds / np.maximum(kv_tokens, _LEAST_KV_TOKENS)
+        )
     queue, stall = _DELAYED_QUEUED * queued * own, _DELAYED_RUNNING * running * own
     token = rates.per_sequence * running + rates.per_context_token * context
     token += rates.step + rates.per_sequence + rates.per_context_token * n
@@ -130,3 +160,46 @@ def price(work: Work, promised: Promised, rates: Rates, decode_seconds: float) -
         "slowdown": slowdown,
     }
     return Price(total, own, terms)
+
+
+class Load(msgspec.Struct, frozen=True):
+    """KV cache that each candidate could fetch, from one place. Shape of columns: [candidates]."""
+
+    tokens: Column
+    """Beyond those that it has; 0 where it cannot have any."""
+    seconds: Column
+
+
+def cheapest(
+    work: Work, loads: Sequence[Load], promised: Promised, rates: Rates, decode_seconds: float
+) -> tuple[Price, NDArray[np.intp]]:
+    """Return the price where each candidate does what costs least, and by which of *loads*; -1: it computes all that it lacks.
+
+    A prompt is computed at the cost of those who wait and decode there, and fetched at its own only: so whole prices are compared, not the
+    request's own seconds.
+    """
+    best = price(work, promised, rates, decode_seconds)
+    nothing = np.zeros(len(best.total))
+    best = Price(best.total, best.own, {**best.terms, FETCH: nothing})
+    chosen = np.full(len(best.total), -1, dtype=np.intp)
+    for number, load in enumerate(loads):
+        other = price(
+            msgspec.structs.replace(
+                work,
+                uncached_tokens=work.uncached_tokens - load.tokens,
+                loaded_tokens=load.tokens,
+                further={**work.further, FETCH: load.seconds},
+            ),
+            promised,
+            rates,
+            decode_seconds,
+        )
+        less = (load.tokens > 0.0) & (other.total < best.total)
+        if less.any():
+            chosen[less] = number
+            best = Price(
+                np.where(less, other.total, best.total),
+                np.where(less, other.own + load.seconds, best.own),
+                {name: np.where(less, other.terms[name], seconds) for name, seconds in best.terms.items()},
+            )
+    return best, chosen

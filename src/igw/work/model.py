@@ -1,10 +1,12 @@
 """How long prefill and decoding take at each endpoint of a pool, learned from finished requests.
 
-One linear fit for the pool and one factor per endpoint: an endpoint without data is like the others, and unequal hardware separates by
-itself. No constant depends on the accelerator. Reads no clock; who measures is not here.
+One linear fit for the pool and one factor per endpoint: an endpoint without data is like the others with the same accelerator, or like all
+where none is named, and unequal hardware separates by itself. No constant depends on the accelerator. Reads no clock; who measures is not here.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import msgspec
 
@@ -22,6 +24,7 @@ _LEAST_DECODING = 0.2
 _LEAST_FACTOR, _MOST_FACTOR = 0.05, 20.0
 _SURPRISE = 3.0
 """An observation further from its prediction than this factor counts as that far: outliers move little."""
+_MOST_KINDS = 100
 _PRESSED = 0.93
 """Above this share of KV memory a late first token may have waited for memory, which is not prefill."""
 
@@ -68,13 +71,36 @@ class Rates(msgspec.Struct, frozen=True):
 
 
 class _Factor:
-    """How much longer than the pool's fit one endpoint takes."""
+    """How much longer than the pool's fit one endpoint takes, or all of one *kind*: then each teaches that, and begins with it."""
 
-    __slots__ = ("decode", "decode_count", "decode_sum", "prefill", "products", "squares")
+    __slots__ = ("_decode_count", "_decode_sum", "_kind", "_products", "_squares", "decode", "prefill")
 
-    def __init__(self) -> None:
-        self.prefill = self.decode = 1.0
-        self.products = self.squares = self.decode_sum = self.decode_count = 0.0
+    def __init__(self, kind: _Factor | None = None) -> None:
+        self._kind = kind
+        self.prefill: float = 1.0 if kind is None else kind.prefill
+        self.decode: float = 1.0 if kind is None else kind.decode
+        self._products = self._squares = self._decode_sum = self._decode_count = 0.0
+
+    def learn_prefill(self, product: float, square: float) -> None:
+        """Take in seconds that were seen times those that the fit expects, and these squared."""
+        prior = 1.0
+        if self._kind is not None:
+            self._kind.learn_prefill(product, square)
+            prior = self._kind.prefill
+        self._products = 0.98 * self._products + product
+        self._squares = 0.98 * self._squares + square
+        slow = (self._products + 2 * prior) / (self._squares + 2)
+        self.prefill = min(max(slow, _LEAST_FACTOR), _MOST_FACTOR)
+
+    def learn_decode(self, ratio: float) -> None:
+        """Take in how much longer than the fit expects an output token took."""
+        prior = 1.0
+        if self._kind is not None:
+            self._kind.learn_decode(ratio)
+            prior = self._kind.decode
+        self._decode_sum = 0.98 * self._decode_sum + ratio
+        self._decode_count = 0.98 * self._decode_count + 1
+        self.decode = (self._decode_sum + 5 * prior) / (self._decode_count + 5)
 
 
 class WorkModel:
@@ -85,6 +111,8 @@ class WorkModel:
         self._decode = Ridge(0.999)
         self._level_products = self._level_squares = 0.0
         self._factors: dict[str, _Factor] = {}
+        self._kinds: dict[str, _Factor] = {}
+        self._accelerators: Mapping[str, str] = {}
         self._output: dict[str, float] = {}
         self._prefill_fit: Vector = (_FIRST_OVERHEAD_SECONDS, 1.0, 1.0)
         self._decode_fit: Vector = _DECODE_PRIOR
@@ -99,8 +127,20 @@ class WorkModel:
 
     def factor(self, endpoint: str) -> tuple[float, float]:
         """Return how much longer than the pool's rates prefill and decoding take at *endpoint*; 1 where nothing is known."""
-        known = self._factors.get(endpoint)
+        known = self._factors.get(endpoint) or self._kinds.get(self._accelerators.get(endpoint, ""))
         return (1.0, 1.0) if known is None else (known.prefill, known.decode)
+
+    def place(self, accelerators: Mapping[str, str]) -> None:
+        """Take *accelerators* for what the endpoints of the pool compute on; one without a name is like all the others.
+
+        What is known of one that nobody has any more is kept: its endpoints may come back.
+        """
+        for endpoint, name in self._accelerators.items():
+            if accelerators.get(endpoint, name) != name:
+                self.forget(endpoint)
+        self._accelerators = accelerators
+        while len(self._kinds) > _MOST_KINDS:
+            del self._kinds[next(iter(self._kinds))]
 
     def forget(self, endpoint: str) -> None:
         """Drop what is known of an endpoint that left."""
@@ -113,7 +153,9 @@ class WorkModel:
         self.observations += 1
         factor = self._factors.get(seen.endpoint)
         if factor is None:
-            factor = self._factors[seen.endpoint] = _Factor()
+            accelerator = self._accelerators.get(seen.endpoint, "")
+            kind = self._kinds.setdefault(accelerator, _Factor()) if accelerator else None
+            factor = self._factors[seen.endpoint] = _Factor(kind)
         ttft = self._split(seen, factor) if seen.ttft_seconds is None else seen.ttft_seconds
         self._learn_prefill(seen, factor, ttft)
         decoding = seen.e2e_seconds - ttft
@@ -158,10 +200,7 @@ class WorkModel:
             (_FIRST_OVERHEAD_SECONDS, level, level), (50.0, 3 / level, 5 / level)
         )
         expected = per_unit * units + per_square * squares
-        factor.products = 0.98 * factor.products + weight * expected * max(beyond, 0.1 * expected)
-        factor.squares = 0.98 * factor.squares + weight * expected * expected
-        slow = (factor.products + 2) / (factor.squares + 2)
-        factor.prefill = min(max(slow, _LEAST_FACTOR), _MOST_FACTOR)
+        factor.learn_prefill(weight * expected * max(beyond, 0.1 * expected), weight * expected * expected)
 
     def _learn_decode(self, seen: Observation, factor: _Factor, y: float) -> None:
         plain = (1.0, seen.running / _DECODE_SCALE[1], seen.context_tokens / _DECODE_SCALE[2])
@@ -170,9 +209,7 @@ class WorkModel:
         y = min(max(y, predicted / _SURPRISE), predicted * _SURPRISE)
         self._decode.learn(x, y, (0.01 + y) ** -2)
         self._decode_fit = self._decode.solve(_DECODE_PRIOR, _DECODE_PRECISION)
-        factor.decode_sum = 0.98 * factor.decode_sum + y / _product(self._decode_fit, plain)
-        factor.decode_count = 0.98 * factor.decode_count + 1
-        factor.decode = (factor.decode_sum + 5) / (factor.decode_count + 5)
+        factor.learn_decode(y / _product(self._decode_fit, plain))
 
     def _learn_output(self, model: str, tokens: int) -> None:
         # Bounded against clients that invent names; a model that is served gets requests before a thousand others do.

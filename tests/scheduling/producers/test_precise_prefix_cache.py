@@ -12,13 +12,13 @@ import pytest
 
 from igw.decision import Decision
 from igw.endpoint import Endpoint
-from igw.facts import PREFIX, TOKENS, Facts
+from igw.facts import TOKENS, Facts
 from igw.parsing.usage import Usage
 from igw.prefix.chain import Prompt, packed
 from igw.prefix.doubts import Doubt
 from igw.prefix.events import BlockRemoved, BlockStored
 from igw.request import Head, Request
-from igw.scheduling.producers.precise_prefix_cache import HELD, PrecisePrefixCacheProducer
+from igw.scheduling.producers.precise_prefix_cache import PrecisePrefixCacheProducer
 
 ENDPOINTS = tuple(Endpoint.at("10.0.0.1", port) for port in (1, 2, 3))
 TOKEN_IDS = list(range(64))
@@ -67,10 +67,10 @@ def facts(believed: tuple[float, float, float] = (0, 0, 0), now: float = 0.0, **
 
 
 def said(made: PrecisePrefixCacheProducer, of: Request, by: Facts) -> tuple[list[float], int, list[str]]:
-    """Return what it produces: tokens, of how many, and from where that is known."""
-    found = made.produce(of, by)
-    matched, total = found[PREFIX]
-    return matched.tolist(), total, found[HELD].tolist()
+    """Return what it produces: tokens, of how many, and by what that is known."""
+    known = by.knowing(made.type, made.produce(of, by))
+    matched, total = known.prefix(made.type)
+    return matched.tolist(), total, known.matched_by.tolist()
 
 
 def decision(of: Request, port: int, number: int = 1) -> Decision:
@@ -83,7 +83,7 @@ def test_it_says_what_engines_hold() -> None:
     store(made, 0, TOKEN_IDS)
     store(made, 1, TOKEN_IDS[:32])
     store(made, 2, [9] * 16)
-    assert said(made, request(), facts((0, 64, 64))) == ([64, 32, 0], 64, ["gpu", "gpu", ""])
+    assert said(made, request(), facts((0, 64, 64))) == ([64, 32, 0], 64, ["exact", "exact", ""])
 
 
 def test_where_an_engine_told_nothing_the_guess_counts() -> None:
@@ -91,18 +91,14 @@ def test_where_an_engine_told_nothing_the_guess_counts() -> None:
     made = producer()
     store(made, 0, TOKEN_IDS)
     made.index.note_whole(0, whole=False)
-    assert said(made, request(), facts((16, 48, 0))) == ([64, 48, 0], 64, ["gpu", "approximate", ""])
+    assert said(made, request(), facts((16, 48, 0))) == ([64, 48, 0], 64, ["exact", "approximate", ""])
 
 
 def test_without_tokens_the_guess_counts() -> None:
-    """A text that nobody made tokens of."""
+    """A text that nobody made tokens of: all is approximate."""
     made = producer()
     store(made, 0, TOKEN_IDS)
-    assert said(made, request(None, b"x" * 256), facts((0, 48, 0))) == (
-        [0, 48, 0],
-        64,
-        ["", "approximate", ""],
-    )
+    assert said(made, request(None, b"x" * 256), facts((0, 48, 0))) == ([0, 48, 0], 64, [])
 
 
 def test_tokens_of_a_token_producer_are_used() -> None:
@@ -112,6 +108,29 @@ def test_tokens_of_a_token_producer_are_used() -> None:
     tokens = Prompt(packed(TOKEN_IDS))
     known = facts((0, 100, 0), produced={f"{TOKENS}/token-producer": tokens})
     assert said(made, request(None, b"x" * 512), known)[:2] == ([64, 50, 0], 64)
+
+
+def test_the_keys_of_a_prompt_that_waits_are_computed_once() -> None:
+    """What a token producer found stays with the request; each look uses it."""
+    made = producer()
+    store(made, 0, TOKEN_IDS)
+    tokens = Prompt(packed(TOKEN_IDS))
+    known = facts(produced={f"{TOKENS}/token-producer": tokens})
+    made.produce(request(None, b"x" * 512), known)
+    keys = tokens.known_keys[16]
+    assert said(made, request(None, b"x" * 512), known)[0] == [64, 0, 0]
+    assert tokens.known_keys[16] is keys
+
+
+def test_what_is_priced_counts_four_bytes_as_a_token() -> None:
+    """As all that is known of work does; what the approximate index says goes by its own name then."""
+    made = producer()
+    store(made, 0, TOKEN_IDS[:32])
+    text = facts((0, 100, 0), produced={f"{TOKENS}/token-producer": Prompt(packed(TOKEN_IDS))})
+    known = text.knowing(made.type, made.produce(request(None, b"x" * 512), text))
+    assert known.matched_tokens.tolist() == [64, 100, 0], "half of 128, and the guess"
+    assert known.matched_by.tolist() == ["exact", "approximate", ""]
+    assert known.prefix("approx-prefix-cache-producer")[0].tolist() == [0, 100, 0]
 
 
 def test_lower_tiers_are_worth_less() -> None:
@@ -142,8 +161,31 @@ def test_a_pick_counts_until_the_engine_tells() -> None:
     store(made, 0, TOKEN_IDS[:16])
     made.produce(request(), facts(now=10.0))
     made.decided(decision(request(), 1))
-    assert said(made, request(), facts(now=11.9)) == ([64, 0, 0], 64, ["expected", "", ""])
-    assert said(made, request(), facts(now=12.0)) == ([16, 0, 0], 64, ["gpu", "", ""])
+    assert said(made, request(), facts(now=11.9)) == ([64, 0, 0], 64, ["speculative", "", ""])
+    assert said(made, request(), facts(now=12.0)) == ([16, 0, 0], 64, ["exact", "", ""])
+
+
+def test_what_was_held_is_not_expected() -> None:
+    """It may be evicted at once, and the engine tells so."""
+    made = producer(speculativeIndexing=True)
+    store(made, 0, TOKEN_IDS[:16])
+    made.produce(request(), facts(now=10.0))
+    made.decided(decision(request(), 1))
+    made.index.apply(0, [BlockRemoved([0])])
+    assert said(made, request(), facts(now=10.1))[0] == [0, 0, 0]
+
+
+def test_endpoints_that_nobody_listens_to_are_not_doubted() -> None:
+    """Another pool's: its requests have no tokens, its servers no events."""
+    made, told = msgspec.convert({}, PrecisePrefixCacheProducer), list[Doubt]()
+    made.doubts.report = told.append
+    for number in range(40):
+        of = request(None, b"x" * 400)
+        made.produce(of, facts())
+        made.decided(decision(of, 1, number))
+        usage = Usage(prompt_tokens=64, cached_tokens=64)
+        made.ended(decision(of, 1, number), SimpleNamespace(status=200, served_by="", usage=usage))
+    assert told == []
 
 
 def test_by_default_it_does_not() -> None:
@@ -187,13 +229,16 @@ def test_memory_is_what_the_file_says(size: str, most: int) -> None:
     assert made._max_bytes == most
 
 
+def test_a_file_that_shares_its_index_in_redis_runs_unchanged() -> None:
+    """Every picker of ours hears the engines itself."""
+    made = producer(indexerConfig={"kvBlockIndexConfig": {"redisConfig": {"address": "redis://x"}}})
+    assert made.index.statistics().entries == 0
+
+
 @pytest.mark.parametrize(
     ("parameters", "said_so"),
     [
-        (
-            {"indexerConfig": {"kvBlockIndexConfig": {"redisConfig": {"address": "redis://x"}}}},
-            "shared between pickers",
-        ),
+        ({"indexerConfig": {"kvBlockIndexConfig": {"redisConfig": {"adress": "redis://x"}}}}, "adress"),
         ({"kvEventConfig": {}}, "unknown field"),
         ({"speculativeTTL": "2 seconds"}, "speculativeTTL"),
         ({"kvEventsConfig": {"engineType": "llama"}}, "engineType"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
+
 import msgspec
 import numpy as np
 import pytest
 
+from igw.endpoint import Endpoint
 from igw.facts import TOKENS, Facts
-from igw.prefix.chain import Prompt
+from igw.prefix.chain import Prompt, packed
 from igw.request import Head, Request
 from igw.scheduling.producers.token import TokenProducer
 
@@ -39,7 +42,7 @@ async def test_a_server_that_says_the_tokens_is_asked() -> None:
     assert await producer.produce(request, facts) == {}
     answers = [Prompt(b"abcd"), None]
 
-    async def ask(_request: Request) -> Prompt | None:
+    async def ask(_request: Request, _endpoints: tuple[Endpoint, ...]) -> Prompt | None:
         return answers.pop(0)
 
     producer.ask = ask
@@ -47,7 +50,30 @@ async def test_a_server_that_says_the_tokens_is_asked() -> None:
     assert await producer.produce(request, facts) == {}
 
 
-def test_there_is_one_backend() -> None:
+async def test_tokens_that_the_request_brings_are_not_asked_for() -> None:
+    """Nobody knows better."""
+    producer = msgspec.convert({"endpoints": {}}, TokenProducer)
+    zero, part = np.zeros(1), memoryview(array("I", [1, 2])).cast("B")
+    request = Request(Head("/v1/completions", "POST", {}), prompt=(part,), prompt_bytes=8)
+
+    async def ask(_request: Request, _endpoints: tuple[Endpoint, ...]) -> Prompt | None:
+        raise AssertionError
+
+    producer.ask = ask
+    found = await producer.produce(request, Facts(zero, zero, zero, zero, zero))
+    assert found == {TOKENS: Prompt(packed([1, 2]))}
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"estimate": {}, "modelName": "m"},
+        {"vllm": {}, "local": {}},
+        {"local": {}, "endpoints": {}},
+        {"estimate": {}, "endpoints": {}},
+    ],
+)
+def test_there_is_one_backend(parameters: dict[str, object]) -> None:
     """Upstream's rule."""
-    with pytest.raises(msgspec.ValidationError, match="one of estimate and vllm"):
-        msgspec.convert({"estimate": {}, "modelName": "m"}, TokenProducer)
+    with pytest.raises(msgspec.ValidationError, match="one of estimate, vllm"):
+        msgspec.convert(parameters, TokenProducer)

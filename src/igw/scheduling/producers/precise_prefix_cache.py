@@ -13,17 +13,14 @@ from numpy.typing import NDArray
 from igw.config.durations import PATTERN, seconds
 from igw.decision import Decision
 from igw.endpoint import Endpoint
-from igw.facts import PREFIX, TOKENS, Column, Facts
+from igw.facts import APPROXIMATE, BEST, EXACT, PREFIX, SPECULATIVE, TOKENS, Facts
 from igw.prefix.chain import Prompt
 from igw.prefix.doubts import Doubt, Doubts
 from igw.prefix.exact import BLOCK_BYTES, ExactIndex
-from igw.prefix.held import APPROXIMATE, CREDITS, SOURCES, Held
-from igw.prefix.tokens import prompt_of, tokens_in
+from igw.prefix.held import CREDITS, EXPECTED
+from igw.prefix.tokens import prompt_known
 from igw.request import Request
 from igw.scheduling.api import Producer
-
-HELD = "PrefixCacheSources"
-"""Fact of ours: per candidate, from where most of its match is known (`igw.prefix.held.SOURCES`); empty where nothing matches."""
 
 _MOST_OPEN = 100_000
 _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -54,20 +51,23 @@ class CostAware(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     size: Annotated[str, Meta(pattern=r"^[0-9]{1,12}( ?([KMG]i?B))?$")] = "1GiB"
 
 
+class RedisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where upstream's pickers share their index."""
+
+    address: str = "redis://127.0.0.1:6379"
+
+
 class BlockIndex(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """Where the index is, and how large."""
 
     in_memory_config: InMemory | None = None
     cost_aware_memory_config: CostAware | None = None
-    redis_config: dict[str, Any] | None = None
-    """An error: an index shared between pickers is not in igw yet."""
+    redis_config: RedisConfig | None = None
+    """Accepted, without effect: every picker hears the engines itself and keeps its index in memory. To read an index in Redis that others
+    write: `remote-cache-producer`."""
     enable_metrics: bool = False
     """Accepted, without effect: they are always there."""
     metrics_logging_interval: int = 0
-
-    def __post_init__(self) -> None:
-        if self.redis_config is not None:
-            raise ValueError("redisConfig, an index shared between pickers, is not in igw yet")
 
 
 class Tier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,7 +90,8 @@ class Indexer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="c
 class Discovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """Where engines publish; the labels `igw.dev/kv-events-port` and `igw.dev/kv-events-replay-port` of an endpoint win."""
 
-    socket_port: Annotated[int, Meta(gt=0, le=65_535)] = 5557
+    socket_port: Annotated[int, Meta(ge=0, le=65_535)] = 5557
+    """0: only endpoints whose label says it are listened to."""
     replay_socket_port: Annotated[int, Meta(ge=0, le=65_535)] = 0
     """0: there is none, and a gap costs what was known of the engine."""
     pod_label_selector: str = "llm-d.ai/inference-serving=true"
@@ -172,57 +173,62 @@ class PrecisePrefixCacheProducer(msgspec.Struct, dict=True, forbid_unknown_field
         return most
 
     def produce(self, request: Request, facts: Facts, /) -> Mapping[str, Any]:
-        """Return what is held of the prompt, and from where that is known."""
+        """Return what is held of the prompt, and by what that is known."""
         prompt = self._prompt(request, facts)
         self._last = None
         if prompt is None:
-            return {
-                PREFIX: (facts.matched_tokens, facts.prefix_tokens),
-                HELD: np.where(facts.matched_tokens > 0, APPROXIMATE, ""),
-            }
+            return {PREFIX: (facts.matched_tokens, facts.prefix_tokens)}
         self.index.expected.expire(facts.now)
         self._place(facts.endpoints)
         keys = self.index.keys(prompt)
         held = self.index.match(keys).at(self._rows)
         exact = held.credited(self._worth)
         # The approximate index counts four bytes as a token.
-        believed = facts.matched_tokens * (len(prompt) / max(1, request.prompt_tokens))
+        tokens_per_guessed = len(prompt) / max(1, request.prompt_tokens)
+        believed = facts.matched_tokens * tokens_per_guessed
         guessed = (believed > exact) & ~self._whole
-        told = held.tokens - held.sources.get("expected", 0.0)
+        expected = held.sources.get(EXPECTED, 0.0)
+        told = held.tokens - expected
         self._last = (
             keys,
             dict(zip((e.hostport for e in facts.endpoints), told.tolist(), strict=True)),
             facts.now,
         )
+        matched = np.where(guessed, believed, exact)
+        known_by = np.where(guessed, APPROXIMATE, np.where(expected > told, SPECULATIVE, EXACT))
         return {
-            PREFIX: (np.where(guessed, believed, exact), len(prompt)),
-            HELD: np.where(guessed, APPROXIMATE, _most(held)),
+            PREFIX: (matched, len(prompt)),
+            BEST: (matched / tokens_per_guessed, np.where(matched > 0.0, known_by, "")),
         }
 
     def decided(self, decision: Decision, /) -> None:
         """Expect the prompt where it goes; called in the same breath as `produce`."""
         last, self._last = self._last, None
-        if not decision.request.prompt_bytes:
+        where = decision.endpoint.hostport
+        slot = self.index.slot_of(where)
+        if slot is None or not decision.request.prompt_bytes:
             return
         self.doubts.asked(tokens=last is not None)
-        where = decision.endpoint.hostport
         if last is None:
             return
         keys, told, now = last
         if len(self._open) < _MOST_OPEN:
             self._open[decision.id] = told.get(where, 0.0)
-        slot = self.index.slot_of(where)
-        if self.speculative_indexing and slot is not None:
-            self.index.expect(slot, keys, now + self._ttl_seconds)
+        if self.speculative_indexing:
+            # What it holds it may evict, and tells so: only the rest is expected.
+            held = int(told.get(where, 0.0))
+            rest = {size: chain[held // size :] for size, chain in keys.items()}
+            self.index.expect(slot, rest, now + self._ttl_seconds)
 
     def ended(self, decision: Decision, outcome: Any, /) -> None:
         """Compare what was known with what the engine says of it."""
-        held = self._open.pop(decision.id, None)
-        if held is None or outcome.status != 200 or outcome.served_by not in ("", decision.endpoint.hostport):
+        held, where = self._open.pop(decision.id, None), decision.endpoint.hostport
+        if held is None or outcome.status != 200 or outcome.served_by not in ("", where):
             return
         usage = outcome.usage
         tokens = usage.prompt_tokens or decision.request.prompt_tokens
-        self.doubts.served(decision.endpoint.hostport, tokens, held, usage.cached_tokens)
+        if self.index.slot_of(where) is not None:  # else nobody listens to it
+            self.doubts.served(where, tokens, held, usage.cached_tokens)
 
     def left(self, hostport: str, /) -> None:
         """Forget an endpoint that left its pool."""
@@ -230,12 +236,10 @@ class PrecisePrefixCacheProducer(msgspec.Struct, dict=True, forbid_unknown_field
         self.doubts.left(hostport)
 
     def _prompt(self, request: Request, facts: Facts) -> Prompt | None:
-        adapter = request.served_model if self.index.is_adapter(request.served_model) else ""
-        for key, found in facts.produced.items():
-            if key.startswith(f"{TOKENS}/") and isinstance(found, Prompt):
-                return msgspec.structs.replace(found, adapter=adapter)
-        tokens = tokens_in(request)
-        return prompt_of(request, tokens, adapter=adapter) if tokens is not None else None
+        prompt = prompt_known(request, facts.produced)
+        if prompt is None or not self.index.is_adapter(request.served_model):
+            return prompt
+        return msgspec.structs.replace(prompt, adapter=request.served_model)
 
     def _place(self, endpoints: tuple[Endpoint, ...]) -> None:
         """Find the slots of the candidates, which mostly are those of the last request."""
@@ -244,14 +248,6 @@ class PrecisePrefixCacheProducer(msgspec.Struct, dict=True, forbid_unknown_field
             self._rows = np.array([-1 if slot is None else slot for slot in slots], dtype=np.intp)
             self._rows_of = (endpoints, self.index.version)
         self._whole = self.index.whole(self._rows)
-
-
-def _most(held: Held) -> NDArray[np.str_]:
-    """Return per endpoint the source of most of what it holds."""
-    names = [source for source in SOURCES if source in held.sources]
-    columns: list[Column] = [held.sources[name] for name in names]
-    best = np.array(names)[np.argmax(np.stack(columns), axis=0)] if columns else np.full(len(held.tokens), "")
-    return np.where(held.tokens > 0, best, "")
 
 
 def _nobody_reports(_doubt: Doubt) -> None:

@@ -16,7 +16,8 @@ class EngineConfig(msgspec.Struct, frozen=True):
 
     `max_loras` different adapters can run at once, 0 meaning that none is served; the step that loads one takes
     `lora_load_seconds` more. `cpu_blocks` evicted blocks are kept in host memory and come back at
-    `cpu_load_seconds_per_block`.
+    `cpu_load_seconds_per_block`. A tier of `shared_blocks` is for all engines that are given the same one: what they compute is written
+    through to it, and loaded in `shared_load_seconds` and so much more per block.
     """
 
     step_time: StepTime
@@ -30,13 +31,24 @@ class EngineConfig(msgspec.Struct, frozen=True):
     lora_load_seconds: float = 0.0
     cpu_blocks: int = 0
     cpu_load_seconds_per_block: float = 0.0
+    shared_blocks: int = 0
+    shared_load_seconds: float = 0.0
+    shared_load_seconds_per_block: float = 0.0
     enable_prefix_caching: bool = True
 
     def __post_init__(self) -> None:
         for name in ("num_gpu_blocks", "block_size", "max_num_seqs", "max_model_len"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("max_loras", "lora_load_seconds", "cpu_blocks", "cpu_load_seconds_per_block"):
+        for name in (
+            "max_loras",
+            "lora_load_seconds",
+            "cpu_blocks",
+            "cpu_load_seconds_per_block",
+            "shared_blocks",
+            "shared_load_seconds",
+            "shared_load_seconds_per_block",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.scheduling_policy not in ("fcfs", "priority"):

@@ -14,6 +14,7 @@ from igw.simulator.engine.decoding import Decoding
 from igw.simulator.engine.events import KvEvent
 from igw.simulator.engine.memory import Memory
 from igw.simulator.engine.sequence import Emission, Progress, Sequence, Step
+from igw.simulator.engine.shared import SharedTier
 from igw.simulator.engine.waiting import AdapterSlots, Waiting
 
 __all__ = ["Engine", "EngineConfig", "Statistics"]
@@ -22,12 +23,17 @@ __all__ = ["Engine", "EngineConfig", "Statistics"]
 class Engine:
     """Admits, runs, preempts and finishes sequences; at most one step at a time is under way.
 
-    `events` is told of every change of the names in memory, at the moment it happens.
+    `events` is told of every change of the names in memory, at the moment it happens; not of those in the tier that it shares with others.
     """
 
-    def __init__(self, config: EngineConfig, events: Callable[[KvEvent], None] | None = None) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        events: Callable[[KvEvent], None] | None = None,
+        shared: SharedTier | None = None,
+    ) -> None:
         self.config = config
-        self._memory = Memory(config, events)
+        self._memory = Memory(config, events, shared)
         self.blocks = self._memory.blocks
         self._asleep = False
         self._step: Step | None = None

@@ -11,18 +11,26 @@ from igw.simulator.engine.blocks import KvBlocks, Naming
 from igw.simulator.engine.config import EngineConfig
 from igw.simulator.engine.events import KvEvent, Stored
 from igw.simulator.engine.sequence import Progress
+from igw.simulator.engine.shared import SharedTier
 
 
 class Memory:
     """`KvBlocks` as the sequences use it; counts in tokens what was looked for and what was found."""
 
-    def __init__(self, config: EngineConfig, events: Callable[[KvEvent], None] | None) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        events: Callable[[KvEvent], None] | None,
+        shared: SharedTier | None = None,
+    ) -> None:
         self.blocks = KvBlocks(config.num_gpu_blocks, config.cpu_blocks, events)
         self.queries = self.hits = self.external_queries = self.external_hits = 0
         self._events = events
         self._size = config.block_size
-        self._cpu_tier = config.cpu_blocks > 0
+        self._tiers = config.cpu_blocks > 0 or shared is not None
         self._cpu_seconds = config.cpu_load_seconds_per_block
+        self._shared = shared
+        self._shared_seconds = (config.shared_load_seconds, config.shared_load_seconds_per_block)
 
     def start(self, progress: Progress) -> float | None:
         """Give *progress*, which holds nothing, the blocks of its prefix that are found here.
@@ -94,6 +102,8 @@ class Memory:
         namings = [] if fresh else blocks.name_all(names)
         for each in named:
             each.named += 1
+        if self._shared is not None:
+            self._shared.store(names)
         if namings or self._events:
             self._note(named, namings)
         return True
@@ -118,11 +128,18 @@ class Memory:
         return wanted - found > self.blocks.free and not extended
 
     def _elsewhere(self, progress: Progress, hits: int, limit: int) -> tuple[int, float]:
-        """Return up to which token the prefix can be loaded, the CPU tier before other servers, and how long it takes."""
+        """Return up to which token the prefix can be loaded, CPU, shared tier and other servers in turn, and how long it takes."""
         names = progress.hashes[hits : hits + self.blocks.cpu_lookup(progress.hashes, hits, limit)]
         self.blocks.cpu_touch(names)
         reach = (hits + len(names)) * self._size
         seconds = len(names) * self._cpu_seconds
+        if self._shared is not None:
+            start = hits + len(names)
+            loaded = self._shared.lookup(progress.hashes, start, limit)
+            if loaded:
+                self._shared.store(progress.hashes[: start + loaded])
+                reach += loaded * self._size
+                seconds += self._shared_seconds[0] + loaded * self._shared_seconds[1]
         if progress.remote > reach:
             seconds += progress.sequence.load_seconds * (progress.remote - reach) / progress.remote
             reach = progress.remote
@@ -133,7 +150,7 @@ class Memory:
         progress.cached = reach
         self.queries += prompt
         self.hits += found
-        if self._cpu_tier or progress.remote:
+        if self._tiers or progress.remote:
             self.external_queries += prompt - found
             self.external_hits += reach - found
 
@@ -144,6 +161,8 @@ class Memory:
             return
         progress.named = start + len(names)
         namings = self.blocks.name_all(names)
+        if self._shared is not None:
+            self._shared.store(names)
         if namings:
             progress.copies.update(place for place, naming in enumerate(namings, start) if naming == "copy")
         if self._events:

@@ -209,7 +209,7 @@ class Transfers:
         if asked.missing:
             # vLLM warns as well, and computes the prompt itself.
             log = structlog.get_logger("kv_transfer")
-            log.warning("kv_transfer_params are not whole: nothing is fetched", missing=asked.missing)
+            log.warning("kv_transfer_params_not_whole", then="nothing is fetched", missing=asked.missing)
             return sequences
         try:
             holding = await self._ask(asked, prompts)
@@ -252,10 +252,10 @@ class Transfers:
         try:
             status, _ = await self._post(asked, done=True)
         except (aiohttp.ClientError, TimeoutError) as error:
-            log.warning("the prefill server could not be told that its blocks are free", reason=str(error))
+            log.warning("prefill_server_not_told", of="blocks that are free", reason=str(error))
             return
         if status != 200:
-            log.warning("the prefill server had let its blocks go already", status=status)
+            log.warning("prefill_server_let_blocks_go", status=status)
 
     async def _post(self, asked: KvTransferParams, *, done: bool) -> tuple[int, bytes]:
         if self._client is None:
