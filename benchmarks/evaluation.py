@@ -1,6 +1,7 @@
 """Reports of `igw replay --json` -> the tables of docs/policy.md, between its marks.
 
-python -m benchmarks.evaluation REPORT.json... ; a scenario that is in several reports counts once, the last one given.
+python -m benchmarks.evaluation REPORT.json... ; a scenario that is in several reports counts once, the last one given. With `holding`
+before the reports it is the table of what waiting at the picker changes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from igw.lab.report.values import Comparison, PolicyResult, Report
 
 _PAGE = Path(__file__).parent.parent / "docs/policy.md"
 _BEGIN, _END = "<!-- tables: python -m benchmarks.evaluation -->", "<!-- end of tables -->"
+_HOLDING, _HOLDING_END = (
+    "<!-- holding: python -m benchmarks.evaluation holding -->",
+    "<!-- end of holding -->",
+)
 _BASELINE = "upstream-default"
 
 
@@ -74,6 +79,13 @@ def _seconds(result: PolicyResult) -> str:
     return f"{ttft.mean:.2f}±{ttft.deviation:.2f} ({figures['ttft.p99'].mean:.1f}) [{figures['e2e.mean'].mean:.1f}]"
 
 
+def _overload(result: PolicyResult) -> str:
+    figures, seeds = result.figures, result.seeds
+    text = f"{_seconds(result)} {100 * figures['goodput'].mean:.0f}"
+    turned_away = sum(each.rejected for each in seeds) / sum(each.requests for each in seeds)
+    return f"{text}; {100 * turned_away:.1f} %" if turned_away else text
+
+
 def _shares(result: PolicyResult) -> str:
     return f"{100 * result.figures['hit_ratio'].mean:.1f} / {100 * result.figures['goodput'].mean:.0f}"
 
@@ -84,14 +96,24 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]] | Iterator[Sequen
 
 def main() -> None:
     """Write the tables into docs/policy.md."""
+    holding = sys.argv[1:2] == ["holding"]
     found: dict[str, Comparison] = {}
-    for path in sys.argv[1:]:
+    for path in sys.argv[1 + holding :]:
         report = msgspec.json.decode(Path(path).read_bytes(), type=Report)
         found |= {each.title: each for each in report.comparisons}
     if not found:
         sys.exit(__doc__)
-    before, _, rest = _PAGE.read_text().partition(_BEGIN)
-    _PAGE.write_text(f"{before}{_BEGIN}\n\n{tables(list(found.values()))}\n\n{_END}{rest.partition(_END)[2]}")
+    comparisons = list(found.values())
+    if holding:
+        names = list(dict.fromkeys(result.name for each in comparisons for result in each.policies))
+        _write(_HOLDING, "\n".join(_each(comparisons, names, _overload)), _HOLDING_END)
+    else:
+        _write(_BEGIN, tables(comparisons), _END)
+
+
+def _write(begin: str, text: str, end: str) -> None:
+    before, _, rest = _PAGE.read_text().partition(begin)
+    _PAGE.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}")
 
 
 if __name__ == "__main__":

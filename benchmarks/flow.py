@@ -6,6 +6,7 @@ What a place costs to find is `picks`: here a claim is a counter of free slots. 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 import tracemalloc
@@ -13,7 +14,8 @@ from collections import deque
 from itertools import accumulate
 from typing import Any
 
-from igw.flow.api import Dispatched, Effect, Fairness, Item, Placed, Refusal, Turn
+from benchmarks import looks
+from igw.flow.api import Dispatched, Effect, Fairness, Item, Placed, Refusal, Turn, Weight
 from igw.flow.band import BandSettings
 from igw.flow.engine import Engine
 from igw.flow.fairness.deficit_round_robin import DeficitRoundRobin
@@ -57,13 +59,13 @@ class Claim:
         self.slots.taken += 1
         return Placed(None, self.tokens, 200.0)
 
-    def has_room(self, _turn: Turn, /) -> bool:
+    def room(self, _turn: Turn, /) -> float:
         """Say whether there is one."""
-        return self.slots.taken < self.slots.limit
+        return math.inf if self.slots.taken < self.slots.limit else 0.0
 
-    def work_seconds(self) -> float:
-        """Return it by tokens."""
-        return self.tokens / 10_000
+    def weigh(self) -> Weight:
+        """Return its work by tokens."""
+        return Weight(self.tokens / 10_000)
 
     def matched_tokens(self) -> float:
         """Know nothing."""
@@ -197,4 +199,4 @@ def rows() -> list[dict[str, Any]]:
             }
         )
     found.append({"case": "a request that does not wait", "us": asyncio.run(_idle_microseconds())})
-    return [*found, queued(50_000)]
+    return [*found, *looks.rows(unlimited()), queued(50_000)]

@@ -85,10 +85,10 @@ class Stack:
         port = self.picker_addresses.get("grpc", "127.0.0.1:0").rpartition(":")[2]
         self.picker = igw(
             "picker", "epp", "-f", str(self.file), "--grpc-port", port, "--grpc-health-port", "0",
-            "--metrics-port", "0", "--drain-timeout", "1", *extra, log=self.picker_log,
+            "--metrics-port", "0", "--drain-timeout", "1", "--waiting-room", "127.0.0.1:0", *extra, log=self.picker_log,
         )  # fmt: skip
         said = await self.picker.start()
-        self.picker_addresses = {key: str(said[key]) for key in ("grpc", "health", "metrics")}
+        self.picker_addresses = {key: str(said[key]) for key in ("grpc", "health", "metrics", "waiting_room")}
 
     async def metric(self, name: str) -> float:
         """Return the sum of a metric's series on the picker's page."""
@@ -139,8 +139,10 @@ async def stack(
     picker_flags: tuple[str, ...] = (),
     server_flags: tuple[str, ...] = ("--speed", "20"),
     settings: GatewaySettings | None = None,
+    *,
+    reached_by: Callable[[str], str] = str,
 ) -> AsyncIterator[Stack]:
-    """Run a stack until the block is left, then leave nothing behind."""
+    """Run a stack until the block is left, then leave nothing behind. *reached_by* says where Envoy finds the picker that is at an address."""
     made = Stack(folder, failure_mode, route_annotations or {})
     async with contextlib.AsyncExitStack() as exits:
         made.http = await exits.enter_async_context(
@@ -163,7 +165,12 @@ async def stack(
         exits.push_async_callback(stop_picker)
         await made.start_picker(*picker_flags)
         base = settings or GatewaySettings()
-        used = msgspec.structs.replace(base, picker=made.picker_addresses["grpc"], free_ports=True)
+        used = msgspec.structs.replace(
+            base,
+            picker=reached_by(made.picker_addresses["grpc"]),
+            waiting_room=made.picker_addresses["waiting_room"],
+            free_ports=True,
+        )
         made.gateway = await exits.enter_async_context(GatewayRunner(load([made.file]), used))
         assert await made.gateway.finds_picker(within_seconds=10)
         (address,) = made.gateway.addresses.values()

@@ -23,6 +23,7 @@ from igw.flow.api import (
     Refusal,
     Rejected,
     Turn,
+    Weight,
 )
 from igw.flow.engine import Engine
 from igw.flow.settings import Settings
@@ -65,13 +66,19 @@ class Claim:
         lane = str(self.item.lane)
         return [each for each in self.pool.slots if lane in ("", "all") or each in lane.split("|")]
 
+    def full(self, candidates: list[str], turn: Turn) -> bool:
+        """Return whether the ceiling is reached, which is lower by the slots that are kept for others."""
+        slots = sum(self.pool.slots[each] for each in candidates)
+        kept = min(turn.kept_share, turn.kept / slots) if slots else 0.0
+        return self.pool.saturation(candidates) >= turn.ceiling - kept
+
     def place(self, turn: Turn, /) -> Placed | Refusal:
         """Take the emptiest."""
         self.pool.asked += 1
         if self.broken:
             raise LookupError("nowhere")
         candidates = self.candidates()
-        if self.pool.saturation(candidates) >= turn.ceiling:
+        if self.full(candidates, turn):
             return Refusal.FULL
         closed = turn.closed[: len(candidates) // 2]
         fitting = [
@@ -85,13 +92,16 @@ class Claim:
         self.pool.taken[self.item.id] = (best, self.need)
         return Placed(best, self.uncached, self.output)
 
-    def has_room(self, turn: Turn, /) -> bool:
-        """Say whether there is any."""
-        return self.pool.saturation(self.candidates()) < turn.ceiling
+    def room(self, turn: Turn, /) -> float:
+        """Return the slots that are free where most are."""
+        candidates = self.candidates()
+        if self.full(candidates, turn):
+            return 0.0
+        return max(self.pool.slots[each] - self.pool.used(each) for each in candidates)
 
-    def work_seconds(self) -> float:
+    def weigh(self) -> Weight:
         """Return what was written."""
-        return self.work
+        return Weight(self.work, self.need)
 
     def matched_tokens(self) -> float:
         """Return what was written."""

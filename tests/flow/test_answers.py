@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from igw.errors import DropReason
+from igw.errors import DropReason, Rejected
 from igw.flow.answers import answer
 from igw.flow.api import Outcome
 
@@ -39,3 +39,12 @@ def test_when_to_come_back_is_told_where_it_is_known() -> None:
     """Else the kind of rejection has its own."""
     assert answer(Outcome.REJECTED_CAPACITY, 17).retry_after_seconds == 17
     assert answer(Outcome.REJECTED_CAPACITY).retry_after_seconds == 1
+
+
+def test_a_status_has_one_code() -> None:
+    """Upstream's (its `errcommon`): clients tell errors by it, whoever refused them."""
+    codes: dict[int, set[str]] = {}
+    for kind in Rejected.__subclasses__():
+        codes.setdefault(kind.status, set()).add(kind.code)
+    assert codes[429] == {"ResourceExhausted"}
+    assert codes[503] == {"ServiceUnavailable"}

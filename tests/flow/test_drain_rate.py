@@ -18,9 +18,10 @@ def test_a_steady_rate_is_learnt() -> None:
     assert rate.retry_after_seconds(0, 100.0) == 1
     assert rate.retry_after_seconds(100_000, 100.0) == 60
     assert rate.per_second(200.0) < 0.01
-    assert rate.retry_after_seconds(1, 300.0) is None
+    assert rate.retry_after_seconds(1, 300.0) == 60
 
 
 def test_nothing_is_known_before_anything_went() -> None:
-    """Not even a guess."""
+    """Not even a guess. Whoever has to come back is not asked to try at once."""
     assert DrainRate().wait_seconds(3, 0.0) is None
+    assert DrainRate().retry_after_seconds(3, 0.0) == 60

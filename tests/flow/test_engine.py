@@ -9,6 +9,7 @@ from igw.flow.fairness.dlpm import Dlpm
 from igw.flow.fairness.global_strict import GlobalStrict
 from igw.flow.fairness.round_robin import RoundRobin
 from igw.flow.fairness.virtual_token_counter import VirtualTokenCounter
+from igw.flow.limits.keep_headroom import KeepHeadroom
 from igw.flow.limits.priority_holdback import PriorityHoldback
 from igw.flow.limits.soft_reflective import SoftReflectiveCeiling
 from igw.flow.limits.static import StaticLimit
@@ -737,6 +738,66 @@ OURS = {
         2 r2 -> a after 2
         """,
     ),
+    "sheddable work leaves the room that others used lately": (
+        Settings(band=PLAIN, limit=KeepHeadroom(window_seconds=10)),
+        """
+        pool a=4
+        0 arrive r1
+        0 arrive r2
+        0 arrive r3 priority=-1
+        1 arrive r4 priority=-1
+        1 arrive r5 priority=-1
+        2 end r1                # its client thinks: nobody gets its place
+        2 end r2
+        3 arrive r6
+        3 arrive r7
+        4 end r3                # this one is for those that can wait
+        5 end r6
+        5 end r7
+        9 changed               # still kept
+        17 changed              # forgotten
+        """,
+        """
+        0 r1 -> a
+        0 r2 -> a
+        0 r3 -> a
+        1 r4 -> a
+        3 r6 -> a
+        3 r7 -> a
+        4 r5 -> a after 3
+        """,
+    ),
+    "no more than a share is kept, and forgotten at last": (
+        Settings(band=PLAIN, limit=KeepHeadroom(window_seconds=10, max_share=0.5)),
+        """
+        pool a=4
+        0 arrive r9 priority=-1
+        0 end r9
+        1 arrive r1
+        1 arrive r2
+        1 arrive r3
+        1 arrive r4
+        2 arrive r5 priority=-1
+        2 arrive r6 priority=-1
+        2 arrive r7 priority=-1
+        3 end r1
+        3 end r2
+        3 end r3
+        3 end r4
+        9 changed
+        14 changed
+        """,
+        """
+        0 r9 -> a
+        1 r1 -> a
+        1 r2 -> a
+        1 r3 -> a
+        1 r4 -> a
+        3 r5 -> a after 1
+        3 r6 -> a after 1
+        14 r7 -> a after 12
+        """,
+    ),
     "a lower band is let through now and then": (
         Settings(band=PLAIN, bands={1: PLAIN, 0: PLAIN}, limit=SoftReflectiveCeiling()),
         """
@@ -772,7 +833,7 @@ OURS = {
         """
         0 r1 -> a
         1 r2 -> a after 1
-        1 r3 failed: nowhere
+        2 r3 failed: nowhere
         2 r4 -> a after 2
         3 r5 failed: nowhere
         """,

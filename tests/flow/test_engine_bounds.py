@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from igw.flow.api import Dispatched, Item, Outcome
+from igw.flow.api import Dispatched, Item, Outcome, Turn, Weight
 from igw.flow.engine import Engine
 from igw.flow.settings import Settings
 from tests.flow.scenes import Claim, Pool
+
+
+class Counting(Claim):
+    """Counts how often it is weighed."""
+
+    weighed = 0
+
+    def weigh(self) -> Weight:
+        """Count."""
+        self.weighed += 1
+        return super().weigh()
 
 
 def busy(settings: Settings | None = None) -> tuple[Engine, Pool]:
@@ -21,23 +32,52 @@ def busy(settings: Settings | None = None) -> tuple[Engine, Pool]:
 
 
 def test_whoever_comes_to_a_full_lane_is_not_asked() -> None:
-    """Once it is known to be full, until something changes."""
+    """Once it is known to be full; when something has changed, one of them is asked for all how much room there is."""
     engine, pool = busy()
     for number in range(1, 1000):
         item = Item(number, f"flow {number}")
         engine.arrive(item, Claim(pool, item), 0.0)
     assert pool.asked == 2
     engine.changed(1.0)
+    assert pool.asked == 2
+    pool.slots = {"a": 2}
+    assert len(engine.changed(2.0)) == 1
     assert pool.asked == 3
 
 
-def test_those_that_do_not_fit_are_asked_a_bounded_number_of_times() -> None:
-    """However many wait."""
+def test_those_that_need_more_than_there_is_are_not_asked() -> None:
+    """However many wait, and weighed only when somebody has left: until then nothing of them changes."""
     engine, pool = busy()
     pool.slots = {"a": 2}
+    claims = [Counting(pool, Item(number, "x"), need="2") for number in range(1, 500)]
+    for claim in claims:
+        engine.arrive(claim.item, claim, 0.0)
+    asked = pool.asked
+    for now in (1.0, 2.0, 3.0):
+        engine.changed(now)
+    assert pool.asked == asked
+    assert sum(claim.weighed for claim in claims) == len(claims)
+    pool.slots = {"a": 1}
+    pool.taken.clear()
+    engine.changed(4.0)
+    assert pool.asked == asked
+    pool.slots = {"a": 3}
+    assert len(engine.changed(5.0)) == 1
+    assert sum(claim.weighed for claim in claims) <= len(claims) + 48
+
+
+def test_those_that_do_not_fit_after_all_are_asked_a_bounded_number_of_times() -> None:
+    """Where what they need can be had only in two places together, asking tells."""
+    engine, pool = busy()
+    pool.slots = {"a": 2}
+
+    class Vague(Claim):
+        def weigh(self) -> Weight:
+            return Weight(self.work)
+
     for number in range(1, 500):
         item = Item(number, "x")
-        engine.arrive(item, Claim(pool, item, need="2"), 0.0)
+        engine.arrive(item, Vague(pool, item, need="2"), 0.0)
     asked = pool.asked
     engine.changed(1.0)
     assert pool.asked - asked == 48
@@ -103,10 +143,10 @@ def test_claims_that_cannot_tell_stop_nobody() -> None:
     """What is wrong with one shows when it is asked for its place."""
 
     class Mute(Claim):
-        def work_seconds(self) -> float:
+        def weigh(self) -> Weight:
             raise LookupError
 
-        def has_room(self, turn: object, /) -> bool:
+        def room(self, turn: Turn, /) -> float:
             raise LookupError
 
         def matched_tokens(self) -> float:

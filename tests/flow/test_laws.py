@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from collections import Counter, defaultdict
 from typing import Any
@@ -21,6 +22,8 @@ from igw.flow.api import (
     Ordering,
     Outcome,
     Rejected,
+    Turn,
+    Weight,
 )
 from igw.flow.band import BandSettings
 from igw.flow.engine import Engine
@@ -72,7 +75,8 @@ steps = st.lists(
 class Witness:
     """Plays steps and keeps its own books beside the engine's."""
 
-    def __init__(self, configured: Settings) -> None:
+    def __init__(self, configured: Settings, claims: type[Claim] = Claim) -> None:
+        self.claims = claims
         self.pool = Pool()
         self.engine = Engine(configured, self.pool.saturation, endpoints=0)
         self.now = 0.0
@@ -82,6 +86,7 @@ class Witness:
         self.endings: Counter[int] = Counter()
         self.outcomes: Counter[tuple[Outcome, int]] = Counter()
         self.left: list[int] = []
+        self.told: list[Effect] = []
 
     def step(self, what: str, *given: Any) -> None:
         """Carry out one step."""
@@ -112,11 +117,12 @@ class Witness:
             number, flow, priority, lane, size_bytes=size, prompt_tokens=size * 10, received_at=self.now
         )
         self.items[number] = self.waiting[number] = item
-        claim = Claim(self.pool, item, need=need, work=str(size), tokens=str(size * 10), output="5")
+        claim = self.claims(self.pool, item, need=need, work=str(size), tokens=str(size * 10), output="5")
         self.note(self.engine.arrive(item, claim, self.now))
 
     def note(self, effects: list[Effect]) -> None:
         """Believe what the engine says."""
+        self.told += effects
         for effect in effects:
             if isinstance(effect, EvictInFlight):
                 assert effect.id in self.inflight
@@ -202,6 +208,35 @@ def test_nobody_waits_while_there_is_room(steps: list[tuple[Any, ...]], fairness
         for item in witness.waiting.values():
             candidates = Claim(witness.pool, item).candidates()
             assert witness.pool.saturation(candidates) >= 1
+
+
+class Unknowing(Claim):
+    """Says nothing of what it needs, nor of what there is: it has to be asked."""
+
+    def room(self, turn: Turn, /) -> float:
+        """Return that there may be any."""
+        return math.inf
+
+    def weigh(self) -> Weight:
+        """Return its work only."""
+        return Weight(self.work)
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps=steps, fairness=st.sampled_from(FAIRNESS), ordering=st.sampled_from(ORDERING))
+def test_who_need_not_be_asked_would_have_been_refused(
+    steps: list[tuple[Any, ...]], fairness: Fairness, ordering: Ordering
+) -> None:
+    """The same happens to everybody, in the same order, as if each was asked for its place."""
+    knowing, asking = (
+        Witness(configured(fairness, ordering), Claim),
+        Witness(configured(fairness, ordering), Unknowing),
+    )
+    for step in steps:
+        knowing.step(*step)
+        asking.step(*step)
+        assert knowing.told == asking.told
+    assert knowing.pool.asked <= asking.pool.asked
 
 
 def backlogged(

@@ -10,6 +10,7 @@ from igw.flow.eviction.sheddable import Sheddable
 from igw.flow.fairness.global_strict import GlobalStrict
 from igw.flow.fairness.round_robin import RoundRobin
 from igw.flow.fairness.virtual_token_counter import VirtualTokenCounter
+from igw.flow.limits.keep_headroom import KeepHeadroom
 from igw.flow.limits.static import StaticLimit
 from igw.flow.ordering.edf import Edf
 from igw.flow.ordering.fcfs import Fcfs
@@ -41,6 +42,7 @@ def test_nothing_written_is_ours() -> None:
     assert found == Settings()
     assert found.max_bytes == 10**9
     assert (found.band.fairness, found.band.ordering) == (VirtualTokenCounter(), ShortestWork())
+    assert settings(FlowControl(), {}).limit == found.limit == KeepHeadroom()
 
 
 def test_the_gate_asks_for_upstreams_policies() -> None:
@@ -48,6 +50,7 @@ def test_the_gate_asks_for_upstreams_policies() -> None:
     found = settings(FlowControl(), {}, gate=True)
     assert (found.band.fairness, found.band.ordering) == (GlobalStrict(), Fcfs())
     assert settings(None, {}, gate=True).band == found.band
+    assert settings(None, {}, gate=True).limit == found.limit == StaticLimit()
 
 
 def test_everything_that_can_be_written() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from igw.columns import Columns
@@ -156,3 +157,14 @@ def test_cached_tokens_are_compared_with_what_was_believed(
 def test_a_retry_that_failed_as_well_computed_nothing_either(outcome: Outcome) -> None:
     """Neither of the two is believed to hold the prompt."""
     assert Learning(matched=2).learn(outcome) == (2, 0)
+
+
+@pytest.mark.parametrize(("by", "noted"), [("approximate", 1), ("exact", 0), ("speculative", 0)])
+def test_what_others_knew_teaches_nothing_of_this_index(by: str, noted: int) -> None:
+    """It was the engine's word that was wrong, or too early, not our guess."""
+    learning = Learning(matched=8)
+    learning.prefix = prefix = Corrections()
+    prefix.record(prefix.slot(A.hostport), BLOCKS)
+    known = msgspec.structs.replace(learning.decision, matched_by=by)
+    Correction(prefix, lambda _: learning.columns)(known, Outcome(End.COMPLETE, 200, usage=Usage(640, 1, 0)))
+    assert len(prefix.noted) == noted

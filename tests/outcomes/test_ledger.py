@@ -118,14 +118,14 @@ def test_an_endpoint_that_comes_back_has_what_is_still_open() -> None:
     assert other.inflight.tolist() == [1]
 
 
-def test_open_requests_can_be_listed() -> None:
+def test_open_decisions_can_be_listed() -> None:
     """Oldest first, those of all pools."""
     ledger = Ledger(60)
     columns = Columns(pool(0), lambda _: 0)
     for number, model in enumerate("abc"):
         ledger.open(decision(number, model=model), columns)
     ledger.close(1, COMPLETE)
-    assert [request.model for request in ledger.open_requests()] == ["a", "c"]
+    assert [decision.request.model for decision in ledger.open_decisions()] == ["a", "c"]
 
 
 class Laws(RuleBasedStateMachine):

@@ -17,6 +17,7 @@ from igw.request import Head, Request
 from igw.telemetry.families import Families
 
 LABELS = {"model_name": "m", "target_model_name": "m", "fairness_id": "default-flow", "priority": "0"}
+PROMPT_BYTES = 40_000
 PREFIX = {"plugin_name": "approx-prefix-cache-producer", "plugin_type": "approx-prefix-cache-producer"}
 
 
@@ -56,7 +57,12 @@ def decision(
 ) -> Decision:
     """Return a decision on a request of 1,000 bytes."""
     request = Request(
-        Head("/", "POST", {}), model=model, stream=stream, body_bytes=1000, fairness_id=fairness_id
+        Head("/", "POST", {}),
+        model=model,
+        stream=stream,
+        body_bytes=1000,
+        fairness_id=fairness_id,
+        prompt_bytes=PROMPT_BYTES if blocks else 0,
     )
     return Decision(
         1, request, (Endpoint.at("10.0.0.1", 8000),), blocks=range(blocks), matched_tokens=matched_tokens
@@ -82,6 +88,24 @@ def test_the_hit_ratio_is_of_prompts_that_have_blocks() -> None:
     registry = page.families.registry
     assert registry.get_sample_value("llm_d_epp_prefix_indexer_hit_ratio_count", PREFIX) == 1
     assert registry.get_sample_value("llm_d_epp_prefix_indexer_hit_ratio_sum", PREFIX) == 0.75
+    assert registry.get_sample_value("llm_d_epp_prefix_indexer_hit_bytes_sum", PREFIX) == 4 * 6144
+
+
+def test_picks_are_counted_by_what_was_known_of_the_prompt() -> None:
+    """Those without a prompt have nothing to be known of; an exact match may go beyond the last whole block."""
+    page = Page()
+    prompt = msgspec.structs.replace(decision().request, prompt_bytes=300)
+    for by in ("exact", "exact", "speculative", "approximate", ""):
+        made = decision(blocks=1, matched_tokens=70 if by else 0)
+        page.requests.decided(msgspec.structs.replace(made, request=prompt, matched_by=by))
+    page.requests.decided(decision())
+    registry = page.families.registry
+    counted = {
+        by: registry.get_sample_value("igw_prefix_matches_total", {"matched_by": by})
+        for by in ("exact", "speculative", "approximate", "none")
+    }
+    assert counted == {"exact": 2, "speculative": 1, "approximate": 1, "none": 1}
+    assert registry.get_sample_value("llm_d_epp_prefix_indexer_hit_ratio_sum", PREFIX) == 4.0
 
 
 def test_a_whole_stream_writes_every_family() -> None:
@@ -182,13 +206,37 @@ def test_a_refused_request_is_counted_by_its_code() -> None:
 
 
 def test_invented_models_do_not_grow_the_page() -> None:
-    """Beyond a thousand of them they share one series; those that were there first keep theirs."""
+    """Beyond so many of them they share one series; one that is answered has its own."""
     page = Page()
-    for number in range(1010):
+    for number in range(3_000):
         page.requests.decided(decision(model=f"m{number}"))
     other = {"model_name": "other", "target_model_name": "other"}
-    assert page.value("request_total", **other) == 10
+    assert page.value("request_total", **other) == 2_500
     assert page.value("request_total", model_name="m5", target_model_name="m5") == 1
+    real = decision(model="real")
+    page.requests(real, Outcome(End.COMPLETE, 200))
+    page.requests.decided(real)
+    assert page.value("request_total", model_name="real", target_model_name="real") == 1
+
+
+def test_a_tenant_that_lost_its_place_and_comes_back_is_counted_again() -> None:
+    """Its series were dropped; nothing is written into those."""
+    page = Page()
+    page.requests.decided(decision(model="m"))
+    labels = page.families.request_labels
+    labels._tell(
+        {"model_name": "m", "target_model_name": "m", "fairness_id": "default-flow", "priority": "0"}
+    )
+    assert page.value("request_total") is None
+    page.requests.decided(decision(model="m"))
+    assert page.value("request_total") == 1
+
+
+def test_pieces_of_a_stream_are_timed() -> None:
+    """Where they pass through."""
+    page = Page()
+    page.requests.piece(decision(stream=True), 0.02)
+    assert page.value("request_streaming_itl_seconds_sum") == 0.02
 
 
 def test_expected_first_tokens_are_compared_with_actual_ones() -> None:

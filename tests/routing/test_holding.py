@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from igw.decision import Decision
-from igw.endpoint import Pool
+from igw.endpoint import Endpoint, Pool
 from igw.errors import NoEndpoints, Rejected, ShuttingDown
 from igw.flow.settings import Settings
 from igw.outcomes.outcome import End, Outcome
 from igw.routing import queue_gauges
 from igw.routing.holding import Holding
-from igw.routing.observed import ObservedQueue
+from igw.routing.observed_queues import ObservedQueues
 from igw.scheduling.filters.concurrency_detector import ConcurrencyDetector
 from igw.telemetry.families import Families
 from tests.routing.test_router import ENDPOINTS, Routing, chat
@@ -31,7 +31,7 @@ class Desk(Routing):
         self.router.detector = ConcurrencyDetector(max_concurrency=1)
         self.holding = Holding(
             self.router, self.pools, self.ledger, lambda: self.now, lambda _: None,
-            lambda pool, queue: ObservedQueue(queue, pool, self.families, lambda: self.now),
+            ObservedQueues(self.families, lambda: self.now),
         )  # fmt: skip
         self.holding.use(Settings())
 
@@ -126,11 +126,12 @@ async def test_draining_serves_who_waits_and_turns_the_rest_away() -> None:
     first = await desk.send()
     served, late = desk.send(), desk.send()
     await desk.waits(2)
-    draining = asyncio.create_task(desk.holding.drained(0.05))
+    emptied = asyncio.create_task(desk.holding.emptied())
+    asyncio.get_running_loop().call_later(0.05, desk.holding.stop)
     await asyncio.sleep(0)
     desk.end(first)
     await served
-    await draining
+    await emptied
     with pytest.raises(ShuttingDown):
         await late
     with pytest.raises(ShuttingDown):
@@ -162,7 +163,8 @@ async def test_a_client_that_leaves_is_counted() -> None:
         "default-flow",
         "default/p",
     )
-    assert [1.0] == [each.value for each in page["llm_d_epp_flow_control_pool_saturation"].samples]
+    full = page["llm_d_epp_flow_control_pool_saturation"].samples
+    assert {"effective": 1.0, "decode": 1.0} == {each.labels["stage"]: each.value for each in full}
     waiting.cancel()
     await desk.waits(0)
     counted = {
@@ -172,3 +174,32 @@ async def test_a_client_that_leaves_is_counted() -> None:
         ].samples
     }
     assert counted == {"Dispatched": 1.0, "EvictedContextCancelled": 1.0}
+
+
+async def test_how_full_it_is_is_told_by_stage() -> None:
+    """By the role that a label says; who has none decodes. What is full of one stage is not of another."""
+    desk = Desk()
+    label = "llm-d.ai/role"
+    roles = ("prefill", "decode", "both", "encode")
+    endpoints = tuple(
+        Endpoint.at(f"10.0.1.{number}", 8000, labels={label: role}) for number, role in enumerate(roles)
+    )
+    desk.pools.adopt({"default/p": Pool("p", "default", endpoints)})
+    for columns in desk.pools.all():
+        for endpoint in endpoints[:3]:
+            columns.report(endpoint.hostport, 0.0, 0.0, 0.0)
+        columns.inflight[columns.row[endpoints[0].hostport]] = 1
+    page = {metric.name: metric for metric in queue_gauges.collect(desk.holding)}
+    full = page["llm_d_epp_flow_control_pool_saturation"].samples
+    assert {"effective": 0.25, "prefill": 0.5, "decode": 0.0} == {
+        each.labels["stage"]: each.value for each in full
+    }
+    (stale,) = page["llm_d_epp_flow_control_stale_endpoints"].samples
+    assert (stale.labels, stale.value) == ({"detector": "concurrency-detector"}, 1)
+
+
+async def test_a_pool_without_endpoints_is_full_and_has_no_stages() -> None:
+    """As upstream says it."""
+    desk = Desk()
+    desk.pools.adopt({"default/p": Pool("p", "default", ())})
+    assert [("default/p", "effective", 1.0)] == list(desk.holding.saturation())

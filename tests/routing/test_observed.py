@@ -8,15 +8,16 @@ import msgspec
 import pytest
 from prometheus_client import generate_latest
 
-from igw.decision import Decision
+from igw.decision import NO_RESERVATION, Decision
 from igw.endpoint import Endpoint, Pool
 from igw.errors import NoEndpoints
+from igw.facts import Adapters
 from igw.outcomes.ledger import Ledger
 from igw.outcomes.observed import RequestMetrics
 from igw.outcomes.outcome import End, Outcome
 from igw.prefix.index import PrefixIndex
 from igw.request import Generation, Head, Request
-from igw.routing.observed import State, observed
+from igw.routing.observed import Picks, State, observed
 from igw.routing.pools import Pools
 from igw.telemetry.families import Families
 from igw.work.promises import Answer
@@ -35,7 +36,7 @@ async def test_a_pick_is_timed_and_counted_with_its_endpoint() -> None:
         assert request is REQUEST
         return decision
 
-    timed = observed(route, families, RequestMetrics(families), lambda: next(ticks) / 1000)
+    timed = observed(route, families, Picks(families, RequestMetrics(families)), lambda: next(ticks) / 1000)
     assert await timed(REQUEST) is decision
     value = families.registry.get_sample_value
     assert value("llm_d_epp_scheduler_e2e_duration_seconds_sum") == pytest.approx(0.001)
@@ -58,7 +59,7 @@ async def test_who_chose_another_model_is_counted(
     async def route(request: Request) -> Decision:
         return Decision(1, msgspec.structs.replace(request, target_model="t", rewritten_by=by), (A,))
 
-    await observed(route, families, RequestMetrics(families), lambda: 0.0)(REQUEST)
+    await observed(route, families, Picks(families, RequestMetrics(families)), lambda: 0.0)(REQUEST)
     value = families.registry.get_sample_value
     named = dict(zip(("model_rewrite_name", "rule"), labels, strict=True))
     rewritten = {**named, "model_name": "m", "target_model": "t"}
@@ -74,7 +75,7 @@ async def test_a_rejected_request_is_counted_and_not_timed() -> None:
     async def route(_request: Request) -> Decision:
         raise NoEndpoints("none")
 
-    timed = observed(route, families, RequestMetrics(families), lambda: 0.0)
+    timed = observed(route, families, Picks(families, RequestMetrics(families)), lambda: 0.0)
     with pytest.raises(NoEndpoints, match="none"):
         await timed(REQUEST)
     value = families.registry.get_sample_value
@@ -93,7 +94,9 @@ class Serving:
             "serving/p": Pool("p", "serving", (A, B, C)),
             "serving/empty": Pool("empty", "serving", ()),
         })  # fmt: skip
-        self.families.collect_with(State(self.pools, self.prefix, self.ledger).collect)
+        self.families.collect_with(
+            State(self.pools, self.prefix, self.ledger, self.families.request_labels).collect
+        )
         columns = self.pools.columns_of("serving/p")
         assert columns is not None
         self.columns = columns
@@ -140,13 +143,47 @@ def test_open_reservations_are_shown_where_they_are() -> None:
     for number, (endpoint, model) in enumerate([(A, "m"), (A, "n"), (B, "m")]):
         serving.ledger.open(Decision(number, Request(HEAD, model=model), (endpoint,)), serving.columns)
     serving.ledger.close(2, Outcome(End.COMPLETE, 200))
-    labels = {"fairness_id": "", "priority": "0"}
+    labels = {"fairness_id": "default-flow", "priority": "0"}
     assert serving.value("igw_reservations_open") == 2
     assert serving.value("igw_inflight_requests", name="p", endpoint=A.hostport) == 2
     assert serving.value("igw_inflight_requests", name="p", endpoint=B.hostport) == 0
     running = "llm_d_epp_request_running"
     assert serving.value(running, model_name="m", target_model_name="m", **labels) == 1
     assert serving.value(running, model_name="n", target_model_name="n", **labels) == 1
+    at = {
+        "endpoint_name": "pod-1",
+        "namespace": "serving",
+        "producer_name": "inflight-load-producer",
+        **labels,
+    }
+    assert serving.value("llm_d_epp_inflight_requests", **at) == 2
+    assert serving.value("llm_d_epp_inflight_tokens", **at) == 0
+
+
+def test_models_that_engines_name_have_their_names() -> None:
+    """Once the page was asked for: base models, and adapters in use."""
+    serving = Serving()
+    serving.columns.report_adapters(A.hostport, Adapters(frozenset(("tuned",)), model="base"))
+    generate_latest(serving.families.registry)
+    labels = serving.families.request_labels
+    for number in range(5_000):
+        labels.of(Request(HEAD, model=f"m{number}"))
+    assert labels.of(Request(HEAD, model="base"))[0] == "base"
+    assert labels.of(Request(HEAD, model="tuned"))[0] == "tuned"
+    assert labels.of(Request(HEAD, model="invented"))[0] == "other"
+
+
+def test_series_of_endpoints_that_left_go() -> None:
+    """Pods come and go with new names."""
+    families = Families()
+    picks = Picks(families, RequestMetrics(families))
+    picks.serve((A, B))
+    for number, endpoint in enumerate((A, B)):
+        picks.made(Decision(number + 1, REQUEST, (endpoint,)))
+    picks.serve((B,))
+    page = generate_latest(families.registry).decode()
+    assert 'endpoint_name="pod-1"' not in page
+    assert 'endpoint_name="pod-2"' in page
 
 
 def test_the_size_of_the_index_is_shown() -> None:
@@ -200,3 +237,17 @@ def test_what_is_learned_of_pictures_and_sound_is_shown() -> None:
     assert serving.value("igw_backlog_seconds", name="p", endpoint=A.hostport) == pytest.approx(10.0)
     assert serving.value("igw_learned_factor", name="p", endpoint=A.hostport, phase="generate") == 1
     assert serving.value("igw_learned_factor", name="p", endpoint=A.hostport, phase="prefill") is None
+
+
+async def test_a_request_that_is_sent_to_wait_is_counted_where_it_is_decided() -> None:
+    """Not twice."""
+    families = Families()
+
+    async def route(request: Request) -> Decision:
+        return Decision(NO_RESERVATION, request, (A,))
+
+    timed = observed(route, families, Picks(families, RequestMetrics(families)), lambda: 0.0)
+    assert (await timed(REQUEST)).id == NO_RESERVATION
+    value = families.registry.get_sample_value
+    assert value("llm_d_epp_scheduler_e2e_duration_seconds_count") == 0
+    assert b"llm_d_epp_request_total{" not in generate_latest(families.registry)

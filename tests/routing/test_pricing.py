@@ -28,7 +28,7 @@ def picture(units: float = 30.0, kind: str = "image") -> Request:
 def routing() -> Routing:
     """Return a router with the default policy, which learns."""
     made = Routing(p=ENDPOINTS)
-    made.router.scheduler = builtin.default()
+    made.router.use(builtin.default())
     made.ledger.listen(Learning(made.pools.promises, lambda: made.now))
     return made
 

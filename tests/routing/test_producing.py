@@ -285,8 +285,8 @@ async def test_a_swapped_scheduler_is_the_one_that_is_told() -> None:
     old, new = Listening(), Listening()
     routing = Routing({"a": old})
     decision = await routing.route()
-    routing.router.scheduler = Scheduler.of((), MaxScorePicker())
-    routing.router.scheduler = Scheduler({}, plugins=instances.of({"b": new}))
+    routing.router.use(Scheduler.of((), MaxScorePicker()))
+    routing.router.use(Scheduler({}, plugins=instances.of({"b": new})))
     routing.ledger.close(decision.id, Outcome(End.UNKNOWN))
     assert [what[0] for what in old.told] == ["decided"]
     assert [what[0] for what in new.told] == ["ended"]
@@ -300,7 +300,7 @@ def test_a_configuration_says_how_large_the_index_is() -> None:
     routing.prefix.record(slot, list(range(1, 200)))
     held = routing.prefix.statistics().entries
     assert held < 199
-    routing.router.scheduler = Scheduler({}, plugins=Instances())
+    routing.router.use(Scheduler({}, plugins=Instances()))
     routing.prefix.record(slot, list(range(1, 200)))
     assert routing.prefix.statistics().entries == 199
     assert DEFAULT_CAPACITY_TOKENS == Instances().capacity_tokens

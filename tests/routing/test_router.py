@@ -108,7 +108,7 @@ async def test_costs_are_worked_out_only_for_whom_they_matter() -> None:
     plain = await routing.router.route(chat("x" * 4000))
     assert not plain.costs
     assert plain.expected_ttft_seconds == 0
-    routing.router.scheduler = builtin.default()
+    routing.router.use(builtin.default())
     priced = await routing.router.route(chat("y" * 4000))
     assert {"backlog", "prefill", "queue", "memory", "decode"} < set(priced.costs)
     assert all(len(column) == 4 for column in priced.costs.values())
@@ -120,7 +120,7 @@ async def test_costs_are_worked_out_only_for_whom_they_matter() -> None:
 async def test_work_that_was_promised_is_seen_by_the_next_request_until_it_ends() -> None:
     """A long prompt keeps others away; when its answer is there its endpoint is worth going back to."""
     routing = Routing(p=ENDPOINTS[:2])
-    routing.router.scheduler = builtin.default()
+    routing.router.use(builtin.default())
     long = await routing.router.route(chat("x" * 200_000))
     for number in range(3):
         short = await routing.router.route(chat(f"{number}" * 400))
@@ -136,7 +136,7 @@ async def test_work_that_was_promised_is_seen_by_the_next_request_until_it_ends(
 async def test_the_ledger_keeps_what_settles_a_decision_and_not_what_explains_it() -> None:
     """Columns of a large pool would live as long as every answer."""
     routing = Routing(p=ENDPOINTS)
-    routing.router.scheduler = builtin.default()
+    routing.router.use(builtin.default())
     kept: list[Decision] = []
     routing.ledger.listen(lambda decision, _outcome: kept.append(decision))
     told = await routing.router.route(chat("x" * 1000))
@@ -275,7 +275,7 @@ async def test_the_scheduler_may_be_swapped_between_two_requests() -> None:
     """A new configuration counts from the next request on."""
     routing = Routing(p=ENDPOINTS)
     await routing.router.route(chat())
-    routing.router.scheduler = Scheduler.of((), MaxScorePicker(max_num_of_endpoints=9))
+    routing.router.use(Scheduler.of((), MaxScorePicker(max_num_of_endpoints=9)))
     decision = await routing.router.route(chat())
     assert {endpoint.hostport for endpoint in decision.endpoints} == PLACES
     assert decision.scores == {}
@@ -292,7 +292,7 @@ async def test_what_header_processors_find_out_goes_with_the_request() -> None:
 
     routing = Routing(p=ENDPOINTS)
     plugins = instances.of({"naming": Naming()})
-    routing.router.scheduler = msgspec.structs.replace(SCHEDULER, plugins=plugins)
+    routing.router.use(msgspec.structs.replace(SCHEDULER, plugins=plugins))
     decision = await routing.router.route(Request(Head("/", "POST", {"x-agent": "a7"})))
     assert decision.request.fairness_id == "a7"
 
@@ -309,7 +309,7 @@ async def test_what_plugins_want_said_is_in_the_decision() -> None:
             return msgspec.structs.replace(delivery, headers={"x-row": facts.endpoints[picked[0]].hostport})
 
     routing = Routing(p=ENDPOINTS)
-    routing.router.scheduler = msgspec.structs.replace(SCHEDULER, deliverers=(Saying(),))
+    routing.router.use(msgspec.structs.replace(SCHEDULER, deliverers=(Saying(),)))
     decision = await routing.router.route(chat())
     assert decision.delivery.headers == {"x-row": decision.endpoint.hostport}
 

@@ -87,6 +87,24 @@ def test_unequal_hardware_separates_by_itself() -> None:
     assert model.factor("new") == (1.0, 1.0)
 
 
+def test_an_endpoint_without_data_is_like_those_with_its_accelerator() -> None:
+    """Whether it is new or its like have left; with another accelerator, or without a name for it, it is like the pool."""
+    model, rng = WorkModel(), random.Random(5)
+    model.place({"l4": "L4", "h100": "H100", "h100-2": "H100", "nameless": ""})
+    for number in range(600):
+        endpoint, slow = (("l4", 3.0), ("h100", 1.0), ("h100-2", 1.0))[number % 3]
+        model.learn(seen(rng, endpoint, slow))
+    model.forget("l4")
+    model.place({"h100": "H100", "h100-2": "H100", "new": "L4", "other": "A100", "nameless": ""})
+    assert prefill(model, "new", 20_000) == pytest.approx(true(20_000, 3.0), rel=0.2)
+    assert token(model, "new", 10, 5e4) == pytest.approx(3 * (0.012 + 1e-3 + 2.5e-3), rel=0.2)
+    assert model.factor("other") == model.factor("nameless") == model.factor("l4") == (1.0, 1.0)
+    model.learn(seen(rng, "new", 3.0))
+    assert prefill(model, "new", 20_000) == pytest.approx(true(20_000, 3.0), rel=0.2), "it starts from there"
+    model.place({"h100": "H100", "h100-2": "H100", "new": "H100"})
+    assert model.factor("new") == pytest.approx(model.factor("h100"), rel=0.2), "it is another machine now"
+
+
 def test_an_endpoint_that_left_is_forgotten() -> None:
     """Another one under its address starts from the pool's rates."""
     model, rng = WorkModel(), random.Random(4)

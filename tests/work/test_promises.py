@@ -338,6 +338,21 @@ def test_how_many_requests_a_batch_holds_is_found_out() -> None:
     assert at(made, 40.0)["seats"] == 9
 
 
+def test_how_many_it_holds_may_be_said() -> None:
+    """Then nothing of it is found out, until nobody says it any more."""
+    made = promises()
+    made.seat(0, 4)
+    assert at(made, 10.0)["seats"] == 4
+    for number in range(6):
+        made.send(number, 0, 10, 10, 10.0)
+    made.scraped(0, 4.0, 0.2, 100_000.0, 12.0)
+    assert at(made, 12.0)["seats"] == 4
+    made.seat(0, 0)
+    assert at(made, 12.0)["seats"] == 0
+    made.scraped(0, 4.0, 0.2, 100_000.0, 13.0)
+    assert at(made, 13.0)["seats"] == 2
+
+
 def test_a_queue_for_memory_says_nothing_of_seats() -> None:
     """The batch could hold more if there were some."""
     made = promises()
@@ -345,3 +360,20 @@ def test_a_queue_for_memory_says_nothing_of_seats() -> None:
         made.send(number, 0, 10, 10, 10.0)
     made.scraped(0, 2.0, 0.97, 100_000.0, 12.0)
     assert at(made, 12.0)["seats"] == 0
+
+
+def test_an_endpoint_without_data_goes_by_its_like_from_the_next_scrape_on() -> None:
+    """Ends at one server with an accelerator tell of another that was never sent anything."""
+    made = promises(3)
+    made.model.place({"e0": "L4", "e1": "L4", "e2": ""})
+    for number in range(30):
+        made.send(number, 0, 4000, 4000, 10.0 * number)
+        made.end(number, 10.0 * number + 6.0, Answer(6.0, 20, 4.0))
+        made.send(1000 + number, 2, 4000, 4000, 10.0 * number)
+        made.end(1000 + number, 10.0 * number + 1.0, Answer(1.0, 20, 0.5))
+    assert at(made, 400.0, 1)["prefill_factor"] == 1.0
+    made.scraped(1, 0.0, 0.0, 0.0, 400.0)
+    found = at(made, 400.0, 1)
+    assert found["prefill_factor"] == pytest.approx(at(made, 400.0, 0)["prefill_factor"], rel=0.35)
+    assert found["prefill_factor"] > 2 * at(made, 400.0, 2)["prefill_factor"]
+    assert found["decode_factor"] > 1.5 * at(made, 400.0, 2)["decode_factor"]

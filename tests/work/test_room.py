@@ -9,21 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igw.work.cost import FIELDS, Price, Promised, Work, price
+from igw.work.cost import FIELDS, Promised, Work, backlog_seconds, needed_tokens, price
 from igw.work.model import Rates
-from igw.work.room import has_room, places
+from igw.work.room import fill, has_room, spare
 
 RATES = Rates(0.03, 1e-4, 1e-9, 0.02, 1e-4, 4e-8)
 USUAL = dict.fromkeys(FIELDS, 0.0) | {"prefill_factor": 1.0, "decode_factor": 1.0, "free_tokens": inf}
 
 
-def asked(waiting: float = 0.0, seats: float = 256.0, **values: float) -> tuple[bool, bool]:
+WORK = Work(1000, np.array([1000.0]), 200)
+
+
+def asked(waiting: float = 0.0, **values: float) -> tuple[bool, bool]:
     """Return whether one endpoint has room, and whether a request of a thousand tokens has a place there."""
     promised = Promised(np.array([[value] for value in (USUAL | values).values()]))
-    cost = price(Work(1000, np.array([1000.0]), 200), promised, RATES, 5.0)
-    queue = np.array([waiting])
-    room = has_room(promised, cost.terms["backlog"], queue, seats)
-    return bool(room[0]), bool(places(promised, cost, queue, seats)[0])
+    state = promised, backlog_seconds(promised, RATES), np.array([waiting])
+    return bool(has_room(*state)[0]), bool((needed_tokens(WORK) <= spare(*state))[0])
 
 
 @pytest.mark.parametrize(
@@ -56,19 +57,49 @@ def test_a_place_has_room_and_an_idle_endpoint_is_one(
     assert place or queued + running > 0
 
 
+@given(st.floats(-1e4, 1e5), st.floats(0, 1000), st.integers(0, 50), st.floats(0, 5))
+def test_what_fits_has_no_price_in_memory(free: float, cached: float, running: int, turns: float) -> None:
+    """Room for a request and the price of memory are two views of one thing."""
+    rows = np.array(
+        [[value] for value in (USUAL | {"free_tokens": free, "running": running, "turns": turns}).values()]
+    )
+    promised = Promised(rows, any_blocked=turns > 0)
+    work = Work(1000, np.array([1000.0 - cached]), 200)
+    state = promised, backlog_seconds(promised, RATES), np.zeros(1)
+    fits = bool((needed_tokens(work) <= spare(*state))[0])
+    assert fits == (running == 0 or price(work, promised, RATES, 5.0).terms["memory"][0] == 0.0)
+
+
 def test_columns_stay_aligned() -> None:
     """One answer per candidate, in order."""
-    rows = np.array([[value] * 3 for value in USUAL.values()])
-    rows[FIELDS.index("running")] = [0.0, 5.0, 5.0]
-    rows[FIELDS.index("free_tokens")] = [1.0, 1.0, 1e6]
+    rows = np.array([[value] * 4 for value in USUAL.values()])
+    rows[FIELDS.index("running")] = [0.0, 5.0, 5.0, 5.0]
+    rows[FIELDS.index("free_tokens")] = [1.0, -1.0, 1e6, 1e6]
+    rows[FIELDS.index("turns")] = [0.0, 0.0, 0.0, 0.1]
     promised = Promised(rows)
-    cost: Price = price(Work(1000, np.full(3, 1000.0), 200), promised, RATES, 5.0)
-    assert places(promised, cost, np.zeros(3)).tolist() == [True, False, True]
+    assert spare(promised, np.zeros(4), np.zeros(4)).tolist() == [inf, 0.0, 1e6, 0.0]
 
 
-def test_a_batch_that_was_found_full_has_no_seat() -> None:
-    """Also where nobody says how many it holds."""
-    values = {"running": 8.0}
-    assert asked(seats=inf, **values) == (True, True)
-    promised = Promised(np.array([[value] for value in (USUAL | values | {"seats": 8.0}).values()]))
-    assert not has_room(promised, np.zeros(1), np.zeros(1))[0]
+def test_a_batch_without_a_seat_has_no_room() -> None:
+    """However much memory it has."""
+    assert asked(running=8.0) == (True, True)
+    assert asked(running=8.0, seats=8.0) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("values", "full"),
+    [
+        ({}, 0.0),
+        ({"running": 4, "seats": 8}, 0.5),
+        ({"running": 8, "seats": 8}, 1.0),
+        ({"running": 2, "kv_tokens": 3_000, "free_tokens": 1_000}, 0.75),
+        ({"running": 2, "kv_tokens": 3_000, "free_tokens": -100}, 0.99),  # a small one may still have room
+        ({"running": 2, "seats": 8, "queued": 1, "backlog": 0.4}, 0.8),
+        ({"running": 2, "seats": 8, "queued": 1, "backlog": 0.6}, 1.0),
+    ],
+)
+def test_an_endpoint_is_as_full_as_what_is_scarcest(values: dict[str, float], full: float) -> None:
+    """And full only where there is no room."""
+    backlog = np.array([values.pop("backlog", 0.0)])
+    promised = Promised(np.array([[value] for value in (USUAL | values).values()]))
+    assert fill(promised, backlog, np.zeros(1)).tolist() == pytest.approx([full])

@@ -72,6 +72,16 @@ class Refusal(Enum):
     """Not for this one; a smaller one may have better luck."""
 
 
+class Headroom(msgspec.Struct, frozen=True):
+    """Room that is kept for higher priorities, by what they used lately."""
+
+    window_seconds: float
+    max_share: float
+    """Of all room."""
+    below: int
+    """Priorities below this one keep it free."""
+
+
 class Turn(msgspec.Struct, frozen=True):
     """What a claim is told when it is asked for a place."""
 
@@ -80,6 +90,19 @@ class Turn(msgspec.Struct, frozen=True):
     closed: tuple[Hashable, ...] = ()
     """Endpoints that take nobody else now, because someone has waited too long for them. At most half of the candidates need
     be closed: who places passes over the others."""
+    kept: int = 0
+    """Requests of higher priority that may be back any moment: room for so many more must be left."""
+    kept_share: float = 1.0
+    """Of all room: more than this need not be left for them."""
+
+
+class Weight(msgspec.Struct, frozen=True):
+    """How much a request is, where it is least, by what is known now."""
+
+    work_seconds: float
+    """Its own work."""
+    needs: float = 0.0
+    """How much room it takes, in the unit of `Claim.room`: 0 where nobody asks for that."""
 
 
 class Claim(Protocol):
@@ -93,12 +116,15 @@ class Claim(Protocol):
         """
         ...
 
-    def has_room(self, turn: Turn, /) -> bool:
-        """Return whether `place` may find one, or would for another of this lane; True in doubt. Asked before many are weighed."""
+    def room(self, turn: Turn, /) -> float:
+        """Return the most that a request of this lane may need to find a place now; 0: none finds any, infinity: whatever it needs.
+
+        `place` refuses every claim of the lane that needs more, so that those need not be asked.
+        """
         ...
 
-    def work_seconds(self) -> float:
-        """Return its own work where that is least, by what is known now."""
+    def weigh(self) -> Weight:
+        """Return how much it is. That may change when somebody has left for a place: caches do."""
         ...
 
     def matched_tokens(self) -> float:
@@ -232,6 +258,11 @@ class UsageLimit(Protocol):
     @property
     def needs_saturation(self) -> bool:
         """Whether the ceilings depend on how full the pool is."""
+        ...
+
+    @property
+    def headroom(self) -> Headroom | None:
+        """What room is kept for higher priorities, by what they used lately; None: none is."""
         ...
 
     def ceilings(self, priorities: Sequence[int], saturation: float, turn: int, /) -> list[float]:

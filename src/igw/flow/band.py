@@ -178,22 +178,20 @@ class Band:
         for line in (*first, *some):
             self._place(line, lane, now)
 
-    def offers(self, line: Line, now: float, turn: int) -> Iterator[Held]:
-        """Yield the requests of *line* in the order in which they may be asked; *turn* is the number of the pass."""
+    def offers(self, line: Line, now: float, left: int) -> Iterator[Held]:
+        """Yield the requests of *line* in the order in which they may be asked; *left*: how many have left so far."""
         yield from takewhile(lambda held: held.starves_at <= now, line.guard.in_order())
-        if self.must_weigh(line, turn):
-            line.refreshed_in = turn
-            self._weigh_again(line)
+        if line.weighed_after != left and len(line.items) > 1:
+            line.weighed_after = left
+            self._weigh_again(line, left)
         for held in line.items.in_order():
             if held.guarded is None or held.starves_at > now:
                 yield held
 
-    def must_weigh(self, line: Line, turn: int) -> bool:
-        """Return whether the work of the first requests of *line* is to be weighed anew in pass *turn*."""
-        return line.refreshed_in != turn and len(line.items) > 1 and self.ordering.refreshed > 0
-
-    def _weigh_again(self, line: Line) -> None:
-        first = list(islice(line.items.in_order(), self.ordering.refreshed))
-        for held in [each for each in first if each.weigh()]:
-            line.items.remove(held.entry)
-            held.entry = line.items.push(self._rank(held), held, held.number)
+    def _weigh_again(self, line: Line, left: int) -> None:
+        for held in list(islice(line.items.in_order(), self.ordering.refreshed)):
+            held.weigh(left)
+            rank = self._rank(held)
+            if rank != held.entry[0]:
+                line.items.remove(held.entry)
+                held.entry = line.items.push(rank, held, held.number)

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
 
+from igw.flow.api import Turn
 from igw.flow.band import Band
+from igw.flow.demand import Demand
 from igw.flow.settings import Settings
 
 _IDLE_SECONDS = 600.0
@@ -23,6 +25,9 @@ class Bands:
         """Take the settings, and how full the pool is, for limits that go by it."""
         self._settings = settings
         self._saturation = saturation
+        self._headroom = settings.limit.headroom
+        self._demands: dict[int, Demand] = {}
+        """By priority, of those that room is kept for; none while there is nobody to keep it from."""
         self._bands: list[Band] = []
         self._by_priority: dict[int, Band] = {}
         self._ceilings: dict[int, float] = {}
@@ -46,7 +51,19 @@ class Bands:
         self._shared = self._shared or settings.minimum_share > 0
         self._bands = sorted(self._by_priority.values(), key=lambda each: -each.priority)
         self._ceilings.clear()
+        self._keep_headroom()
         return band
+
+    def _keep_headroom(self) -> None:
+        headroom, bands = self._headroom, self._bands
+        if headroom is None or bands[-1].priority >= headroom.below:
+            self._demands = {}
+            return
+        self._demands = {
+            band.priority: self._demands.get(band.priority) or Demand(headroom.window_seconds)
+            for band in bands
+            if band.priority >= headroom.below
+        }
 
     def _forget_idle(self, now: float) -> None:
         for band in self._bands:
@@ -69,6 +86,23 @@ class Bands:
             self._ceilings = dict(zip(priorities, ceilings, strict=True))
         return self._ceilings[band.priority]
 
+    def wants(self, band: Band, now: float) -> None:
+        """Note how many requests *band* now has in flight or wants to."""
+        if band.priority in self._demands:
+            self._demands[band.priority].note(band.inflight + band.waiting, now)
+
+    def turn(self, band: Band, closed: tuple[Hashable, ...], now: float) -> Turn:
+        """Return what a request of *band* is to be told in this pass; no more than it has to know."""
+        ceiling, headroom = self.ceiling(band), self._headroom
+        if headroom is None or band.priority >= headroom.below:
+            return Turn(ceiling, closed)
+        kept = 0
+        for priority, demand in self._demands.items():
+            other = self._by_priority[priority]
+            self.wants(other, now)  # whoever gave up waiting did not tell
+            kept += max(0, demand.most(now) - other.inflight)
+        return Turn(ceiling, closed, kept, headroom.max_share)
+
     def next(self, rings: Mapping[int, deque[Hashable]]) -> Band | None:
         """Return who is next of those with something in their ring: whoever is furthest behind its minimum share, else the highest."""
         asking = [band for band in self._bands if rings.get(band.priority)]
@@ -88,8 +122,10 @@ class Bands:
         """Return how many wait at *priority* and above."""
         return sum(band.waiting for band in self._bands if band.priority >= priority)
 
-    def served(self, served: Band, work: float) -> None:
+    def served(self, served: Band, work: float, now: float) -> None:
         """Give every band that waits its minimum share of *work*, in tokens, and take it from the one that was served."""
+        if self._demands:
+            self.wants(served, now)
         if self._settings.limit.needs_saturation:
             self._ceilings.clear()
         if not self._shared:

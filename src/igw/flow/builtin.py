@@ -12,6 +12,7 @@ from igw.flow.fairness.global_strict import GlobalStrict
 from igw.flow.fairness.program_aware import ProgramAware
 from igw.flow.fairness.round_robin import RoundRobin
 from igw.flow.fairness.virtual_token_counter import VirtualTokenCounter
+from igw.flow.limits.keep_headroom import KeepHeadroom
 from igw.flow.limits.priority_holdback import PriorityHoldback
 from igw.flow.limits.soft_reflective import SoftReflectiveCeiling
 from igw.flow.limits.static import StaticLimit
@@ -36,6 +37,7 @@ POLICIES: dict[str, type[Any]] = {
         StaticLimit,
         PriorityHoldback,
         SoftReflectiveCeiling,
+        KeepHeadroom,
         Sheddable,
         PriorityThenTime,
     )

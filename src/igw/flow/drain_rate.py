@@ -32,7 +32,7 @@ class DrainRate:
         rate = self.per_second(now)
         return ahead / rate if rate > 1e-3 else None
 
-    def retry_after_seconds(self, ahead: int, now: float) -> int | None:
-        """Return when coming back makes sense, in whole seconds from 1 to 60; None if nothing is known."""
+    def retry_after_seconds(self, ahead: int, now: float) -> int:
+        """Return when coming back makes sense, in whole seconds from 1 to 60: the longest where nothing has gone lately."""
         wait = self.wait_seconds(ahead, now)
-        return None if wait is None else max(1, min(MOST_SECONDS, math.ceil(wait)))
+        return MOST_SECONDS if wait is None else max(1, min(MOST_SECONDS, math.ceil(wait)))

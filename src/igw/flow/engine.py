@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator
-from itertools import islice
+from collections.abc import Callable, Hashable
 
 from igw.flow.api import (
     Claim,
@@ -22,15 +21,14 @@ from igw.flow.api import (
     Placed,
     Refusal,
     Rejected,
-    Turn,
 )
+from igw.flow.asking import Asking
 from igw.flow.band import Band
 from igw.flow.bands import Bands
 from igw.flow.deadlines import Budgets
 from igw.flow.drain_rate import DrainRate
 from igw.flow.flows import Flow, Held, InFlight
 from igw.flow.heap import Heap
-from igw.flow.refusals import Refusals
 from igw.flow.revocation import Revocation
 from igw.flow.room import leaves_room, within
 from igw.flow.settings import Settings
@@ -58,12 +56,15 @@ class Engine:
         self._bytes = 0
         self._inflight: dict[int, InFlight] = {}
         self._expiry: Heap[Held] = Heap()
-        self._refused = Refusals()
+        self._asking = Asking(self._bands)
+        self._refused = self._asking.refused
         self._revocation = Revocation(settings.revocation)
         self._drained = DrainRate()
         self._outcomes: Counter[tuple[Outcome, int]] = Counter()
         self._number = 0
         self._turn = 0
+        self._left = 0
+        """How many have left for a place."""
         self._stopped = False
 
     def __len__(self) -> int:
@@ -87,7 +88,7 @@ class Engine:
         known = self._budgets.empty or self._refused.covers(item.lane, item.priority)
         verdict: Placed | Refusal | Exception | None = None
         if not known and not self._waits_in[item.lane]:
-            verdict = self._ask(claim, band)
+            verdict = self._asking.ask(claim, band, now)
             if isinstance(verdict, Placed):
                 return [self._dispatched(item, band, band.flow_of(item, now), verdict, now, now)]
             if isinstance(verdict, Exception):
@@ -143,6 +144,7 @@ class Engine:
             band.charged(flow, now)
         band.inflight -= 1
         band.idle_since = now
+        self._bands.wants(band, now)
         flow.inflight -= 1
         band.settle(flow, now)
         self._revocation.ended(request, record.victim, now)
@@ -220,10 +222,11 @@ class Engine:
             len(self._inflight),
             self._drained.per_second(now),
             dict(self._outcomes),
-            revocation.issued,
+            dict(revocation.issued),
             revocation.confirmed,
             revocation.timed_out,
             revocation.pending,
+            revocation.deficit,
         )
 
     @property
@@ -251,8 +254,9 @@ class Engine:
         self._number += 1
         held = Held(item, claim, self._number, now)
         held.expires_at = expires_at
-        held.weigh()
+        held.weigh(self._left)
         band.add(held, now)
+        self._bands.wants(band, now)
         self._held[item.id] = held
         self._bytes += item.size_bytes
         self._waits_in[item.lane] += 1
@@ -290,44 +294,21 @@ class Engine:
             for band in self._bands
             if band.waiting
         }
+        left = self._left
         while (band := self._bands.next(rings)) is not None:
             lane = rings[band.priority].popleft()
-            effect = self._serve(band, lane, now)
+            effect = self._serve(band, lane, now, left)
             if effect is not None:
                 effects.append(effect)
                 if lane in band.lanes:
                     rings[band.priority].append(lane)
         return effects
 
-    def _serve(self, band: Band, lane: Hashable, now: float) -> Effect | None:
-        """Ask the requests of one lane in turn until one finds a place; None if none does."""
-        refused, priority = self._refused, band.priority
-        for held in self._askable(band, lane, now):
-            verdict = self._ask(held.claim, band)
-            if not isinstance(verdict, Refusal):
-                return self._leaves(held, band, verdict, now)
-            if verdict is Refusal.FULL:
-                refused.full(lane, priority)
-            else:
-                refused.unfit(lane, held.number, priority)
-                if held.starves_at <= now:
-                    refused.close(held.cheapest())
-        return None
-
-    def _askable(self, band: Band, lane: Hashable, now: float) -> Iterator[Held]:
-        """Yield who is to be asked, as long as the lane is not known to be full."""
-        refused, priority = self._refused, band.priority
-        if refused.covers(lane, priority):
-            return
-        for line in band.in_turn(lane, now):
-            if band.must_weigh(line, self._turn) and not line.head(now).has_room(self._turn_of(band)):
-                refused.full(lane, priority)
-                return
-            for held in islice(band.offers(line, now, self._turn), band.ordering.tries):
-                if held.number not in refused.asked:
-                    yield held
-                if refused.covers(lane, priority):
-                    return
+    def _serve(self, band: Band, lane: Hashable, now: float, left: int) -> Effect | None:
+        """Let one of *lane* go; None if nobody finds a place. *left*: how many had left before this look."""
+        alone = self._waits_in[lane] == 1
+        found = self._asking.first(band, lane, now, left=left, alone=alone)
+        return None if found is None else self._leaves(found[0], band, found[1], now)
 
     def _leaves(self, held: Held, band: Band, verdict: Placed | Exception, now: float) -> Effect:
         flow = held.line.flow
@@ -336,16 +317,6 @@ class Engine:
             return self._dispatched(held.item, band, flow, verdict, held.arrived_at, now)
         self._outcomes[Outcome.EVICTED_OTHER, band.priority] += 1
         return Failed(held.item.id, verdict, now - held.arrived_at)
-
-    def _ask(self, claim: Claim, band: Band) -> Placed | Refusal | Exception:
-        try:
-            return claim.place(self._turn_of(band))
-        # It becomes the answer of this one; the others go on.
-        except Exception as error:
-            return error
-
-    def _turn_of(self, band: Band) -> Turn:
-        return Turn(self._bands.ceiling(band), self._refused.closed)
 
     def _dispatched(
         self, item: Item, band: Band, flow: Flow, placed: Placed, arrived_at: float, now: float
@@ -361,7 +332,8 @@ class Engine:
         band.shares.dispatched(flow, cost, now)
         band.charged(flow, now)
         band.settle(flow, now)
-        self._bands.served(band, placed.uncached_tokens + 2.0 * placed.output_tokens)
+        self._bands.served(band, placed.uncached_tokens + 2.0 * placed.output_tokens, now)
+        self._left += 1
         self._drained.count(now)
         self._outcomes[Outcome.DISPATCHED, item.priority] += 1
         return Dispatched(item.id, placed.decision, now - arrived_at)

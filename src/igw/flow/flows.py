@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ class Flow:
 class Line:
     """What one flow has waiting in one lane."""
 
-    __slots__ = ("entered", "entry", "flow", "gone", "guard", "items", "refreshed_in")
+    __slots__ = ("entered", "entry", "flow", "gone", "guard", "items", "weighed_after")
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
@@ -50,8 +51,8 @@ class Line:
         """By the time from which they have waited too long."""
         self.entry: Entry | None = None
         """In the lane's heap of lines."""
-        self.refreshed_in = 0
-        """The last pass in which the work of the first ones was weighed."""
+        self.weighed_after = -1
+        """How many had left when the first ones were weighed."""
         self.entered = 0
         self.gone = 0
 
@@ -68,7 +69,8 @@ class Held:
     """One request that waits."""
 
     __slots__ = (
-        "arrived_at", "claim", "entry", "expires_at", "expiry", "guarded", "item", "line", "number", "place_in_line", "starves_at", "work_seconds",
+        "_kept", "_kept_after", "_weighed_after", "arrived_at", "claim", "entry", "expires_at", "expiry", "guarded", "item", "line",
+        "needs", "number", "place_in_line", "starves_at", "work_seconds",
     )  # fmt: skip
 
     def __init__(self, item: Item, claim: Claim, number: int, arrived_at: float) -> None:
@@ -78,22 +80,26 @@ class Held:
         """Order of arrival."""
         self.arrived_at = arrived_at
         self.expires_at = 0.0
-        self.work_seconds = 0.0
+        self.work_seconds = self.needs = 0.0
         self.starves_at = 0.0
         self.line: Line
         self.entry: Entry
         self.expiry: Entry | None = None
         self.guarded: Entry | None = None
         self.place_in_line = 0
+        self._weighed_after = self._kept_after = -1
+        self._kept: Hashable | None = None
 
+    # What a claim says of itself holds until somebody leaves for a place: *left* counts those.
     # A claim that cannot tell is no reason to stop the others: what is wrong with it shows when it is asked for a place.
 
-    def weigh(self) -> bool:
-        """Ask its claim how much work it is; return whether that has changed."""
-        before = self.work_seconds
-        with suppress(Exception):
-            self.work_seconds = self.claim.work_seconds()
-        return self.work_seconds != before
+    def weigh(self, left: int) -> None:
+        """Ask its claim how much it is."""
+        if self._weighed_after != left:
+            self._weighed_after = left
+            with suppress(Exception):
+                weight = self.claim.weigh()
+                self.work_seconds, self.needs = weight.work_seconds, weight.needs
 
     def matched_tokens(self) -> float:
         """Return how much of its prompt is cached somewhere; 0 if nobody can tell."""
@@ -102,18 +108,20 @@ class Held:
         except Exception:
             return 0.0
 
-    def has_room(self, turn: Turn) -> bool:
-        """Return whether asking for a place may be worth it."""
+    def room(self, turn: Turn) -> float:
+        """Return the most that one of its lane may need to find a place."""
         try:
-            return self.claim.has_room(turn)
+            return self.claim.room(turn)
         except Exception:
-            return True
+            return math.inf
 
-    def cheapest(self) -> Hashable | None:
+    def cheapest(self, left: int) -> Hashable | None:
         """Return the endpoint that is to be kept for it."""
-        with suppress(Exception):
-            return self.claim.cheapest()
-        return None
+        if self._kept_after != left:
+            self._kept_after = left
+            with suppress(Exception):
+                self._kept = self.claim.cheapest()
+        return self._kept
 
 
 class InFlight:

@@ -6,6 +6,7 @@ Who may be given up is a policy in `eviction`; ending a request is not here.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from itertools import islice
 
 import msgspec
@@ -41,7 +42,11 @@ class Revocation:
         self._victims: Heap[tuple[int, int]] = Heap()
         self._pending: dict[int, float] = {}
         self._quiet_until = -math.inf
-        self.issued = self.confirmed = self.timed_out = 0
+        self.issued: Counter[int] = Counter()
+        """By the priority for whose sake."""
+        self.confirmed = self.timed_out = 0
+        self.deficit = 0.0
+        """How far above the ceiling the pool was when somebody was last to be given up, or nobody had to be."""
 
     @property
     def pending(self) -> int:
@@ -93,7 +98,10 @@ class Revocation:
         Only requests of lower priority count.
         """
         settings = self._settings
-        if settings is None or saturation < ceiling or not self.wanted(now):
+        if settings is None or not self.wanted(now):
+            return []
+        self.deficit = max(0.0, saturation - ceiling)
+        if saturation < ceiling:
             return []
         each = saturation / max(1, inflight)
         enough = max(1, math.ceil((saturation - ceiling) / each)) if each > 0 else 1
@@ -101,5 +109,6 @@ class Revocation:
         chosen = [request for request, _ in below[: min(enough, settings.most_at_once)]]
         for request in chosen:
             self._pending[request] = now + settings.timeout_seconds
-        self.issued += len(chosen)
+        if chosen:
+            self.issued[priority] += len(chosen)
         return chosen

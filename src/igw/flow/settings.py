@@ -9,11 +9,13 @@ from typing import Any
 
 import msgspec
 
+from igw.config.durations import go_seconds
 from igw.config.picker_config import FlowControl, PickerConfig, PriorityBand, Quantity
 from igw.errors import ConfigError
 from igw.flow.api import UsageLimit
 from igw.flow.band import BandSettings
 from igw.flow.fairness.global_strict import GlobalStrict
+from igw.flow.limits.keep_headroom import KeepHeadroom
 from igw.flow.limits.static import StaticLimit
 from igw.flow.ordering.fcfs import Fcfs
 from igw.flow.revocation import RevocationSettings
@@ -40,7 +42,7 @@ class Settings(msgspec.Struct, frozen=True):
     negative_band: BandSettings | None = None
     """Likewise for priorities below 0; None: as `band`."""
     bands: Mapping[int, BandSettings] = {}
-    limit: UsageLimit = StaticLimit()
+    limit: UsageLimit = KeepHeadroom()
     revocation: RevocationSettings | None = None
     """None: what is in flight stays there."""
 
@@ -52,19 +54,19 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def wanted(
-    config: PickerConfig, plugins: Mapping[str, Any], source: str, *, prices_work: bool
+    config: PickerConfig, plugins: Mapping[str, Any], source: str, *, waits: bool
 ) -> tuple[Settings | None, bool]:
-    """Return the settings of a picker's file, None where nobody waits by it, and whether requests wait for an empty pool.
+    """Return the settings of a picker's file, None where nobody *waits* by it, and whether requests wait for an empty pool.
 
-    As upstream has it, the gate decides, and with it on an empty pool is waited for. Where the gate is not written, files whose
-    profiles price work (*prices_work*) let requests wait as the picker without a file does, and for an empty pool if they say how long.
+    With the gate on an empty pool is waited for, as upstream has it. Without it requests wait as those of the picker without a file do,
+    and for an empty pool if the file says how long.
 
     Raises:
         ConfigError: see `settings`.
     """
-    gate, written = config.enabled(GATE), config.flow_control
-    if not gate and (not prices_work or any(each.partition("=")[0] == GATE for each in config.feature_gates)):
+    if not waits:
         return None, False
+    gate, written = config.enabled(GATE), config.flow_control
     when_empty = gate or (written is not None and written.no_endpoint_request_ttl is not None)
     return settings(written, plugins, source, gate=gate), when_empty
 
@@ -72,7 +74,7 @@ def wanted(
 def settings(
     written: FlowControl | None, plugins: Mapping[str, Any], source: str = "", *, gate: bool = False
 ) -> Settings:
-    """Return the settings that a file's `flowControl` describes; *plugins* are its instances by name.
+    """Return the settings that a file's `flowControl` describes; *plugins* are its instances by name, all that it refers to.
 
     With upstream's *gate* on, what is not written is as upstream has it; without it, it is as igw has it.
 
@@ -80,8 +82,13 @@ def settings(
         ConfigError: two bands of one priority, shares that are more than all.
     """
     template = UPSTREAM_BAND if gate else BandSettings()
+    limit: UsageLimit = StaticLimit() if gate else KeepHeadroom()
     if written is None:
-        return Settings(band=template)
+        return Settings(band=template, limit=limit)
+    if written.usage_limit_policy_plugin_ref:
+        limit = plugins[written.usage_limit_policy_plugin_ref]
+    elif gate:  # the file may have one of that name with a limit of its own
+        limit = plugins.get(StaticLimit.type, limit)
     where = f"{source} $.flowControl"
     default = _band(written.default_priority_band, template, plugins)
     negative = written.default_negative_priority_band
@@ -99,7 +106,6 @@ def settings(
             f"{where}.priorityBands", f"the minimum shares are {shares:g} together", "at most 1"
         )
     ttl = _seconds(written.default_request_ttl, 60.0)
-    limit = plugins.get(written.usage_limit_policy_plugin_ref or StaticLimit.type, StaticLimit())
     return Settings(
         1_000_000_000 if written.max_bytes is None else quantity(written.max_bytes) or None,
         quantity(written.max_requests or 0) or None,
@@ -147,14 +153,5 @@ def quantity(written: Quantity) -> int:
     return int((Decimal(number) * _SUFFIX[suffix]).to_integral_value("ROUND_CEILING"))
 
 
-_UNIT = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-
-
 def _seconds(written: str | None, default: float) -> float:
-    """Return a Go duration in seconds."""
-    if written is None:
-        return default
-    return sum(
-        float(number) * _UNIT[unit]
-        for number, unit in re.findall(r"([0-9]+(?:\.[0-9]+)?)(h|ms|m|s|us|µs|ns)", written)
-    )
+    return default if written is None else go_seconds(written)

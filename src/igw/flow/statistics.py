@@ -31,10 +31,13 @@ class Statistics(msgspec.Struct, frozen=True):
     drain_per_second: float
     outcomes: Mapping[tuple[Outcome, int], int]
     """(outcome, priority) -> requests."""
-    revocations_issued: int
+    revocations_issued: Mapping[int, int]
+    """By the priority for whose sake."""
     revocations_confirmed: int
     revocations_timed_out: int
     revocations_pending: int
+    reclaim_target: float
+    """How far above its ceiling the pool was when requests in flight were last weighed for giving up."""
 
 
 class Standing(msgspec.Struct, frozen=True):

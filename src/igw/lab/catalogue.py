@@ -72,7 +72,7 @@ def _built(document: Document) -> Policy | Holding:
     resolved = resolve(document)
     scheduler = configured.built(resolved)
     plugins = scheduler.plugins.by_name
-    flow, _ = wanted(resolved.config, plugins, document.source, prices_work=scheduler.needs_work)
+    flow, _ = wanted(resolved.config, plugins, document.source, waits=resolved.waits)
     return scheduler if flow is None else Holding(scheduler, flow, plugins[resolved.detector])
 
 

@@ -12,6 +12,7 @@ from igw.lab.clock import VirtualClock
 from igw.lab.records import ServerTotal
 from igw.simulator.engine.engine import Engine, EngineConfig, Statistics
 from igw.simulator.engine.sequence import Emission, Sequence, Step
+from igw.simulator.engine.shared import SharedTier
 from igw.simulator.hardware.calibration import FRONTEND_SECONDS
 
 
@@ -49,7 +50,13 @@ class Server:
     """One server. `engine` may be read by others, never driven."""
 
     def __init__(
-        self, number: int, endpoint: Endpoint, config: EngineConfig, speed: float, clock: VirtualClock
+        self,
+        number: int,
+        endpoint: Endpoint,
+        config: EngineConfig,
+        speed: float,
+        clock: VirtualClock,
+        shared_tier: SharedTier | None = None,
     ) -> None:
         self.number = number
         self.endpoint = endpoint
@@ -57,7 +64,8 @@ class Server:
         self.speed = speed
         self.up = True
         self.steps = 0
-        self.engine = Engine(config)
+        self._shared_tier = shared_tier
+        self.engine = Engine(config, shared=shared_tier)
         self.arriving: dict[str, Sequence] = {}
         """In the front end: accepted, not yet known to the engine. Oldest first."""
         self._clock = clock
@@ -87,7 +95,7 @@ class Server:
         self.up, self._planned, self._step = False, False, None
         self.step_ends = self._clock.now
         self._life += 1
-        self.engine = Engine(self.config)
+        self.engine = Engine(self.config, shared=self._shared_tier)
         self.arriving.clear()
         awaited, self._awaited = list(self._awaited.values()), {}
         for each in awaited:

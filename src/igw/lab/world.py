@@ -18,6 +18,7 @@ from igw.lab.scrapes import Scrapes
 from igw.lab.servers import Server
 from igw.lab.truth import Truths
 from igw.lab.workload import Workload
+from igw.simulator.engine.shared import shared_tier
 from igw.simulator.manifest import SimulatorSpec
 
 _PORT = 8000
@@ -113,13 +114,14 @@ class World:
 
     def _build(self, spec: SimulatorSpec) -> list[Server]:
         config = spec.server()
+        tier = shared_tier(config.engine.shared_blocks)
         built = []
         for _ in range(spec.replicas):
             number = len(self.servers)
             address = f"10.0.{number // 250}.{number % 250 + 1}"
             endpoint = Endpoint.at(address, _PORT, f"server-{number}", labels=dict(spec.labels))
             server = self._at[endpoint.hostport] = Server(
-                number, endpoint, config.engine, config.speed, self.clock
+                number, endpoint, config.engine, config.speed, self.clock, tier
             )
             self.servers.append(server)
             built.append(server)

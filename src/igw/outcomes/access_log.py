@@ -40,6 +40,9 @@ def outcome(attributes: dict[str, str]) -> Outcome:
         unreachable="UF" in flags,
         ttft_seconds=_seconds(attributes, "ttft_us"),
         duration_seconds=_seconds(attributes, "duration_us"),
+        served_ttft_seconds=_seconds(attributes, "upstream_first_byte_us"),
+        upload_seconds=max(0.0, _seconds(attributes, "upload_us") or 0.0),
+        download_seconds=max(0.0, _seconds(attributes, "download_us") or 0.0),
         response_bytes=_int(attributes, "bytes_out"),
         usage=Usage(
             prompt_tokens=_int(attributes, "prompt_tokens"),
@@ -78,7 +81,7 @@ class AccessLog:
 
     async def export(self, message: Any, _context: Any) -> Any:
         """Close the reservations that the records in *message* tell the end of."""
-        for record in _records(message):
+        for record in records(message):
             attributes = {item.key: item.value.string_value for item in record.attributes}
             decision, request_id = attributes.get("decision", ""), attributes.get("request_id", "-")
             if decision.isdecimal():
@@ -102,7 +105,8 @@ class AccessLog:
         )
 
 
-def _records(message: Any) -> Iterable[Any]:
+def records(message: Any) -> Iterable[Any]:
+    """Yield the records of an `ExportLogsServiceRequest`."""
     for resource in message.resource_logs:
         for scope in getattr(resource, _SCOPES):
             yield from getattr(scope, _RECORDS)

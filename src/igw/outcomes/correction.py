@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from igw.columns import Columns
 from igw.decision import Decision
+from igw.facts import APPROXIMATE
 from igw.outcomes.outcome import End, Outcome
 from igw.prefix.hashing import BYTES_PER_TOKEN, depth_at
 from igw.prefix.index import PrefixIndex
@@ -34,7 +35,11 @@ class Correction:
         if not computed or served_by != picked:
             # It never computed this prompt: only what was matched before may be there.
             self._prefix.forget(slot, decision.blocks[depth_at(decision.matched_tokens) :])
-        elif outcome.usage.cached_tokens is not None and decision.matched_tokens >= _BELIEVED_TOKENS:
+        elif (
+            outcome.usage.cached_tokens is not None
+            and decision.matched_tokens >= _BELIEVED_TOKENS
+            and decision.matched_by in ("", APPROXIMATE)  # others' knowledge teaches nothing of this index's
+        ):
             self._prefix.correct(slot, decision.matched_tokens, self._tokens_cached(decision, outcome))
         if computed and served_by != picked and (other := self._prefix.slot_of(served_by)) is not None:
             self._prefix.record(other, decision.blocks)

@@ -45,7 +45,9 @@ def _answer(decision: Decision, outcome: Outcome) -> Answer | None:
     if usage.prompt_tokens:
         # Engines that say nothing of their cache may have none or be silent: what was believed stands then.
         share = None if usage.cached_tokens is None else 1.0 - usage.cached_tokens / usage.prompt_tokens
-    waited, ttft = decision.waited_seconds, outcome.ttft_seconds if decision.request.stream else None
+    # What it fetched it did not compute: that time says nothing of prefill.
+    waited = decision.waited_seconds + (decision.fetch.seconds if decision.fetch is not None else 0.0)
+    ttft = outcome.ttft_seconds if decision.request.stream else None
     return Answer(
         e2e_seconds=max(0.0, e2e - waited),
         output_tokens=usage.completion_tokens or 0,

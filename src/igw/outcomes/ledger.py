@@ -10,7 +10,6 @@ import msgspec
 from igw.columns import Columns
 from igw.decision import Decision
 from igw.outcomes.outcome import End, Outcome
-from igw.request import Request
 
 Listener = Callable[[Decision, Outcome], None]
 """Told of every request that ended, once."""
@@ -107,9 +106,9 @@ class Ledger:
         self._expired += len(late)
         return len(late)
 
-    def open_requests(self) -> Iterator[Request]:
-        """Yield the requests of the open reservations, oldest first."""
-        return (decision.request for decision, _ in self._open.values())
+    def open_decisions(self) -> Iterator[Decision]:
+        """Yield what is open, oldest first."""
+        return (decision for decision, _ in self._open.values())
 
     def statistics(self) -> LedgerStatistics:
         """Return how many reservations are open and how many have expired."""

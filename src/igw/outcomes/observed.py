@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -10,24 +10,25 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from igw.columns import Columns
 from igw.decision import Decision
 from igw.errors import Rejected
+from igw.facts import APPROXIMATE, EXACT, SPECULATIVE
 from igw.outcomes.health import Ejection
 from igw.outcomes.outcome import End, Outcome
-from igw.prefix.hashing import tokens_at
+from igw.prefix.hashing import BYTES_PER_TOKEN, tokens_at
 from igw.request import Head, Request
-from igw.telemetry.families import Bounded, Families
+from igw.telemetry.families import Families
+from igw.telemetry.labels import NAMES, Labels
 
 log = structlog.get_logger("outcomes")
 
-_DEFAULT_FLOW = "default-flow"
-_MOST_COMBINATIONS = 2_000
-"""Combinations of model, target, flow and priority that get series of their own; clients choose names."""
+_APPROXIMATE = "approx-prefix-cache-producer"
+_PRICED_BY = "marginal-work-scorer"
 _UNREAD = Request(Head("", "", {}))
 
 
 class _Children:
     """The series of one combination of labels, looked up once."""
 
-    def __init__(self, families: Families, labels: tuple[str, str, str, str]) -> None:
+    def __init__(self, families: Families, labels: Labels) -> None:
         self.labels = labels
         self.total = families.request_total.labels(*labels)
         self.duration = families.request_duration_seconds.labels(*labels)
@@ -39,6 +40,7 @@ class _Children:
         self.input_tokens = families.request_input_tokens.labels(*labels)
         self.output_tokens = families.request_output_tokens.labels(*labels)
         self.cached_tokens = families.request_cached_tokens.labels(*labels)
+        self.itl = families.request_streaming_itl_seconds.labels(*labels)
 
 
 class Ejections:
@@ -80,12 +82,15 @@ class RequestMetrics:
 
     def __init__(self, families: Families) -> None:
         self._families = families
-        self._models = Bounded()
-        self._flows = Bounded()
-        self._children: dict[tuple[str, str, str, int], _Children] = {}
-        self._hit_ratio = families.prefix_indexer_hit_ratio.labels(
-            "approx-prefix-cache-producer", "approx-prefix-cache-producer"
-        )
+        self._labels = families.request_labels
+        self._labels.listen(self._forget)
+        self._children: dict[tuple[str, ...], _Children] = {}
+        self._hit_ratio = families.prefix_indexer_hit_ratio.labels(_APPROXIMATE, _APPROXIMATE)
+        self._hit_bytes = families.prefix_indexer_hit_bytes.labels(_APPROXIMATE, _APPROXIMATE)
+        self._matches = {
+            by: families.prefix_matches_total.labels(by or "none")
+            for by in ("", EXACT, SPECULATIVE, APPROXIMATE)
+        }
 
     def decided(self, decision: Decision) -> None:
         """Note a pick."""
@@ -93,8 +98,16 @@ class RequestMetrics:
         children = self._of(request)
         children.total.inc()
         children.size.observe(request.body_bytes)
+        if request.prompt_bytes:
+            self._matches[decision.matched_by].inc()
         if decision.blocks:
-            self._hit_ratio.observe(decision.matched_tokens / tokens_at(len(decision.blocks)))
+            # What is known exactly may go beyond the last whole block of ours.
+            self._hit_ratio.observe(min(1.0, decision.matched_tokens / tokens_at(len(decision.blocks))))
+            self._hit_bytes.observe(min(request.prompt_bytes, decision.matched_tokens * BYTES_PER_TOKEN))
+        if decision.expected_ttft_seconds:
+            predicted = self._families.request_predicted_ttft_seconds
+            pair = self._labels.pair(request)
+            predicted.labels(_PRICED_BY, _PRICED_BY, *pair).observe(decision.expected_ttft_seconds)
 
     def refused(self, request: Request | None, rejected: Rejected) -> None:
         """Note a request that got an error from us instead of a pick; *request* is None if it could not be read."""
@@ -108,6 +121,8 @@ class RequestMetrics:
             self._families.request_error_total.labels(*children.labels, "ModelServerError").inc()
         if outcome.end is not End.COMPLETE:
             return
+        if 0 < outcome.status < 400:
+            self._labels.answered(decision.request)
         if outcome.response_bytes is not None:
             children.response_size.observe(outcome.response_bytes)
         self._times(children, decision.request.stream, outcome)
@@ -117,17 +132,21 @@ class RequestMetrics:
             )
         self._tokens(children, outcome)
 
+    def piece(self, decision: Decision, seconds: float) -> None:
+        """Note that a piece of a streamed answer came so long after the one before it."""
+        self._of(decision.request).itl.observe(seconds)
+
     def _of(self, request: Request) -> _Children:
-        model = self._models[request.model]
-        target = self._models[request.target_model] if request.target_model else model
-        key = (model, target, self._flows[request.fairness_id or _DEFAULT_FLOW], request.priority)
-        children = self._children.get(key)
-        if children is None and len(self._children) >= _MOST_COMBINATIONS:
-            key = ("other", "other", "other", 0)
-            children = self._children.get(key)
+        labels = self._labels.of(request)
+        children = self._children.get(labels)
         if children is None:
-            children = self._children[key] = _Children(self._families, (*key[:3], str(key[3])))
+            children = self._children[labels] = _Children(self._families, labels)
         return children
+
+    def _forget(self, values: Mapping[str, str]) -> None:
+        """Let go of series that are no more."""
+        if len(values) == len(NAMES):
+            self._children.pop(tuple([values[name] for name in NAMES]), None)
 
     @staticmethod
     def _times(children: _Children, stream: bool, outcome: Outcome) -> None:
@@ -143,8 +162,8 @@ class RequestMetrics:
         children.duration.observe(duration)
         if tokens:
             children.ntpot.observe(duration / tokens)
-        if stream and ttft is not None and tokens and tokens > 1:
-            children.tpot.observe((duration - ttft) / (tokens - 1))
+        if stream and outcome.tpot_seconds is not None:
+            children.tpot.observe(outcome.tpot_seconds)
 
     @staticmethod
     def _tokens(children: _Children, outcome: Outcome) -> None:

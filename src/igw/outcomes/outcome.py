@@ -35,5 +35,19 @@ class Outcome(msgspec.Struct, frozen=True):
     ttft_seconds: float | None = None
     """From the first byte of the request to the first byte of the answer's body."""
     duration_seconds: float | None = None
+    served_ttft_seconds: float | None = None
+    """Of the time to that first byte, what passed since the request went to the endpoint that answered."""
+    upload_seconds: float = 0.0
+    """Of the same time, until the client had sent its request; as far as that was seen."""
+    download_seconds: float = 0.0
+    """Of the duration, after the endpoint was done, until the client had it all; likewise."""
     response_bytes: int | None = None
     usage: Usage = Usage()
+
+    @property
+    def tpot_seconds(self) -> float | None:
+        """Mean time per token after the first, of an answer that was streamed; None: not known."""
+        first, whole, tokens = self.ttft_seconds, self.duration_seconds, self.usage.completion_tokens
+        if first is None or whole is None or not tokens or tokens < 2:
+            return None
+        return (whole - first) / (tokens - 1)

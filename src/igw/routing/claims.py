@@ -15,18 +15,23 @@ from numpy.typing import NDArray
 from igw.columns import Columns
 from igw.decision import Decision
 from igw.endpoint import Endpoint
-from igw.errors import NotCached
+from igw.errors import NobodyLeft, NotCached
 from igw.facts import Column, Facts
-from igw.flow.api import Placed, Refusal, Turn
+from igw.flow.api import Placed, Refusal, Turn, Weight
 from igw.flow.saturation import Detector, saturation
 from igw.request import Request
+from igw.routing.pricing import Prospect
 from igw.routing.producing import Waited
 from igw.scheduling.scheduler import Choice
-from igw.work.cost import Promised
-from igw.work.room import MEMORY_TERM, has_room
+from igw.work.cost import needed_tokens
+from igw.work.room import fill, memory, spare
 
 _MOST_CLOSED = 0.5
 """Of the candidates: so many at most are kept for those that have waited too long."""
+
+
+_ROUNDING = 1e-9
+"""Half the seats and room kept for the other half are full."""
 
 
 class View(msgspec.Struct, frozen=True):
@@ -34,24 +39,23 @@ class View(msgspec.Struct, frozen=True):
 
     endpoints: tuple[Endpoint, ...]
     facts: Facts
-    promised: Promised | None = None
+    prospect: Prospect | None = None
     """None: nobody asks for the cost of work here."""
 
     def without(self, closed: NDArray[np.bool_]) -> View:
         """Return what is known of the others. Shape: [candidates]."""
         facts = self.facts.narrowed(~closed)
-        promised = self.promised
-        if promised is not None:
-            promised = Promised(promised.rows[:, ~closed], promised.any_blocked)
-        return View(facts.endpoints, facts, promised)
+        return View(
+            facts.endpoints, facts, None if self.prospect is None else self.prospect.narrowed(~closed)
+        )
 
 
 def fullness(view: View, detector: Detector | None) -> float:
-    """Return how full the candidates are, 1 being full: by *detector*, and by the share without room where work is priced."""
+    """Return how full the candidates are, 1 being full: by *detector*, and by what is taken of their room where work is priced."""
     full = 0.0 if detector is None else saturation(detector, view.facts, learnt_limits(detector, view.facts))
-    if view.promised is not None:
-        room = has_room(view.promised, view.facts.costs["backlog"], view.facts.waiting)
-        full = max(full, 1.0 - float(room.mean()))
+    if view.prospect is not None:
+        taken = fill(view.prospect.promised, view.prospect.backlog_seconds, view.facts.waiting)
+        full = max(full, float(taken.mean()))
     return full
 
 
@@ -64,12 +68,19 @@ def learnt_limits(detector: Detector, facts: Facts) -> Column | None:
 class Picking(Protocol):
     """What a claim needs of the router."""
 
-    detector: Detector | None
+    @property
+    def detector(self) -> Detector | None:
+        """What tells how full candidates are."""
+        ...
 
     def look(
         self, request: Request, columns: Columns, waited: Waited | None, blocks: Sequence[int] | None, /
     ) -> View:
-        """Return what is known now."""
+        """Return what is known now, but for costs."""
+        ...
+
+    def priced(self, request: Request, view: View, /) -> View:
+        """Return *view*, which has a prospect, with costs."""
         ...
 
     def choose(self, request: Request, facts: Facts, /) -> Choice:
@@ -115,11 +126,11 @@ class Claim:
         Raises:
             Rejected: it goes nowhere.
         """
-        view = self._look()
+        view = self._look(priced=True)
         return self._router.reserve(self, view, self._router.choose(self.request, view.facts))
 
     def place(self, turn: Turn) -> Placed | Refusal:
-        """Pick and reserve if one of its candidates has room; then it goes where it costs least of all, busy or not.
+        """Pick and reserve if one of its candidates has room; then it goes where it costs least of those `_open` to it.
 
         Raises:
             Rejected: it goes nowhere at all.
@@ -127,17 +138,26 @@ class Claim:
         view = self._look()
         if self.request.conditional and not view.facts.matched_tokens.any():
             raise NotCached("no endpoint is believed to have this prompt in its cache")
-        refusal = self._refusal(view, turn)
-        if refusal is not None:
-            return refusal
-        if turn.closed:
-            view = self._open(view, turn)
-        choice = self._router.choose(self.request, view.facts)
+        open_ = self._open(view, turn)
+        if isinstance(open_, Refusal):
+            return open_
+        if view.prospect is not None:
+            view = self._router.priced(self.request, view)
+        everybody = view
+        if open_ is not None and not open_.all():
+            view = view.without(~open_)
+        try:
+            choice = self._router.choose(self.request, view.facts)
+        except NobodyLeft:
+            if view is everybody:
+                raise
+            self._router.choose(self.request, everybody.facts)
+            return Refusal.UNFIT  # filters leave others, which will have room
         if choice.left_out:
             left = np.ones(len(view.endpoints), dtype=bool)
             for indices in choice.left_out.values():
                 left[list(indices)] = False
-            if self._refusal(view.without(~left), turn) is not None:
+            if isinstance(self._open(view.without(~left), turn), Refusal):
                 return Refusal.UNFIT  # for those that other filters leave, there may be room
         decision = self._router.reserve(self, view, choice)
         return Placed(
@@ -146,16 +166,27 @@ class Claim:
             self._router.output_tokens(self.request, self.columns),
         )
 
-    def has_room(self, turn: Turn) -> bool:
-        """Return whether anybody's request may find a place."""
-        return self._refusal(self._look(), turn) is not Refusal.FULL
+    def room(self, turn: Turn) -> float:
+        """Return the KV memory in tokens that is free where most of it is among endpoints with room, infinity where one is idle."""
+        free = self._spare(self._look(), turn)
+        return np.inf if free is None else float(free.max())
 
-    def work_seconds(self) -> float:
-        """Return its own prefill where that is least; in tokens, a thousandth of a second each, where nobody learns how long they take."""
+    def weigh(self) -> Weight:
+        """Return its own prefill and the KV memory that it needs, where they are least.
+
+        Where nobody learns how long prefill takes, a token counts as a thousandth of a second, and nobody asks for memory.
+        """
         view = self._look()
-        if view.promised is not None:
-            return float(view.facts.own_cost.min())
-        return max(1.0, self.request.prompt_tokens - float(view.facts.matched_tokens.max())) / 1000
+        prospect = view.prospect
+        if prospect is None:
+            return Weight(
+                max(1.0, self.request.prompt_tokens - float(view.facts.matched_tokens.max())) / 1000
+            )
+        if self.request.generation is None and not view.facts.fetches:
+            own = prospect.own_seconds
+        else:
+            own = self._router.priced(self.request, view).facts.own_cost
+        return Weight(float(own.min()), float(needed_tokens(prospect.work).min()))
 
     def matched_tokens(self) -> float:
         """Return how much of its prompt is believed cached where most of it is."""
@@ -163,39 +194,61 @@ class Claim:
 
     def cheapest(self) -> Hashable | None:
         """Return `ip:port` of the endpoint where it costs least; None where nobody asks for costs."""
-        view = self._look()
-        return view.endpoints[int(view.facts.cost.argmin())].hostport if view.promised is not None else None
+        view = self._look(priced=True)
+        return view.endpoints[int(view.facts.cost.argmin())].hostport if view.prospect is not None else None
 
-    def _look(self) -> View:
+    def _look(self, *, priced: bool = False) -> View:
         view = self._router.look(self.request, self.columns, self._waited, self._blocks)
         self._blocks = view.facts.blocks
-        return view
+        return self._router.priced(self.request, view) if priced and view.prospect is not None else view
 
-    def _refusal(self, view: View, turn: Turn) -> Refusal | None:
-        """Return why none of the candidates is to get anything now; None if one may."""
-        facts, promised = view.facts, view.promised
-        detector = self._router.detector
-        if detector is not None and fullness(view, detector) >= turn.ceiling:
-            return Refusal.FULL
-        if promised is None:
+    def _open(self, view: View, turn: Turn) -> NDArray[np.bool_] | Refusal | None:
+        """Return which candidates may get it, None for all, or why none may. Shape: [candidates].
+
+        If there is room for it anywhere: those with enough memory, busy or not, and others that have more of its prompt cached than any of
+        those. The price of memory is a guess; hundreds would follow it in one look.
+        """
+        free = self._spare(view, turn)
+        if free is None:
             return None
+        if view.prospect is None or free.item(free.argmax()) <= 0.0:
+            return Refusal.FULL
+        needed = needed_tokens(view.prospect.work)
+        if not (needed <= free).any():
+            return Refusal.UNFIT
+        matched = view.facts.matched_tokens
+        open_: NDArray[np.bool_] = needed <= memory(view.prospect.promised)
+        open_ |= matched > matched[open_].max()
+        if turn.closed:
+            open_ &= ~self._closed(view, turn)
+        return open_
+
+    def _spare(self, view: View, turn: Turn) -> Column | None:
+        """Return what is free for one more request at each candidate (`work.room.spare`); None: for any request. Shape: [candidates]."""
+        detector, prospect = self._router.detector, view.prospect
+        # With neither, how full they are is whether anybody has room, which is cheaper to tell.
+        measured = detector is not None or turn.kept or turn.ceiling < 1.0
+        if measured and (full := fullness(view, detector)) >= self._ceiling(view, turn, full):
+            return np.zeros(len(view.endpoints))
+        if prospect is None:
+            return None
+        promised = prospect.promised
         inflight = promised.column("queued") + promised.column("running")
         # An idle endpoint has room for anybody: mostly there is no need to look further.
-        if turn.ceiling >= 1.0 and not turn.closed and inflight.item(inflight.argmin()) == 0.0:
+        if not turn.closed and inflight.item(inflight.argmin()) == 0.0:
             return None
-        room = has_room(promised, facts.costs["backlog"], facts.waiting)
+        free = spare(promised, prospect.backlog_seconds, view.facts.waiting)
         if turn.closed:
-            room &= ~self._closed(view, turn)
-        count, free = len(room), np.count_nonzero(room)
-        # How full they are is the share of them without room: 1 means all.
-        if not free or (turn.ceiling < 1.0 and count - free >= turn.ceiling * count):
-            return Refusal.FULL
-        memory = facts.costs[MEMORY_TERM]
-        # Where memory is short for nobody, as nearly always, there is no need to look at who is idle.
-        if memory.item(memory.argmax()) <= 0.0:
-            return None
-        fits = (memory == 0.0) | (inflight == 0.0)
-        return None if (room & fits).any() else _shortage(promised, room)
+            free[self._closed(view, turn)] = 0.0
+        return free
+
+    def _ceiling(self, view: View, turn: Turn, full: float) -> float:
+        """Return how full its candidates may be, which are *full*: less by what their share of the kept requests would take."""
+        inflight = float(view.facts.inflight.sum())
+        if not turn.kept or not inflight:
+            return turn.ceiling
+        kept = turn.kept * len(view.endpoints) / len(self.columns.pool.endpoints)
+        return turn.ceiling - min(turn.kept_share, kept * full / inflight) - _ROUNDING
 
     def _closed(self, view: View, turn: Turn) -> NDArray[np.bool_]:
         """Return which candidates take nobody else now: the first ones to be closed, at most half."""
@@ -205,16 +258,3 @@ class Claim:
         mask = np.zeros(len(view.endpoints), dtype=bool)
         mask[closed] = True
         return mask
-
-    def _open(self, view: View, turn: Turn) -> View:
-        closed = self._closed(view, turn)
-        return view.without(closed) if closed.any() else view
-
-
-def _shortage(promised: Promised, room: NDArray[np.bool_]) -> Refusal:
-    """Return whether the next one may fit where this one did not, among those with *room*. Shape: [candidates].
-
-    Where no memory is left, or the engine keeps requests waiting for some, even the smallest does not fit: no need to try others.
-    """
-    some = (promised.column("free_tokens") > 0.0) & (promised.column("turns") == 0.0)
-    return Refusal.UNFIT if (room & some).any() else Refusal.FULL

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from igw.decision import Decision
 from igw.flow.engine import Engine
@@ -17,11 +16,41 @@ from igw.outcomes.ledger import Ledger
 from igw.outcomes.outcome import End, Outcome
 from igw.routing.pools import Pools
 from igw.routing.router import Queue, Router
+from igw.scheduling.filters.role import LABEL, DecodeFilter, PrefillFilter
 
 _NEWS_SECONDS = 0.02
 """Scrapes within this time lead to one look at the queue: in a large pool there are more of them than looks could be taken."""
 
-Wrap = Callable[[str, Waiting], Queue]
+
+class Around(Protocol):
+    """What stands around the queues: measuring, and what requests meet before them."""
+
+    def engine(self, pool: str, settings: Settings, saturation: Callable[[], float], /) -> Engine:
+        """Return what decides in the queue of *pool* (`namespace/name`)."""
+        ...
+
+    def queue(self, pool: str, queue: Waiting, /) -> Queue:
+        """Return the queue of *pool* as requests meet it."""
+        ...
+
+
+class Bare:
+    """Nothing around them."""
+
+    def engine(self, _pool: str, settings: Settings, saturation: Callable[[], float], /) -> Engine:
+        """Return a plain engine."""
+        return Engine(settings, saturation)
+
+    def queue(self, _pool: str, queue: Waiting, /) -> Queue:
+        """Return *queue*."""
+        return queue
+
+
+STAGES: Mapping[str, tuple[frozenset[str], bool]] = {
+    "prefill": (PrefillFilter.roles, PrefillFilter.unlabelled),
+    "decode": (DecodeFilter.roles, DecodeFilter.unlabelled),
+}
+"""Stage -> roles that belong to it, and whether endpoints without a role do, as upstream has them."""
 
 
 class Holding:
@@ -34,7 +63,7 @@ class Holding:
         ledger: Ledger,
         clock: Callable[[], float],
         evict: Callable[[int], None],
-        wrap: Wrap = lambda _pool, waiting: waiting,
+        around: Around = Bare(),  # noqa: B008 (it has no state)
     ) -> None:
         """Take how a request in flight is ended (by decision), and what is to be put around each queue that the router gets."""
         self._router = router
@@ -42,7 +71,7 @@ class Holding:
         self._ledger = ledger
         self._clock = clock
         self._evict = evict
-        self._wrap = wrap
+        self._around = around
         self._settings: Settings | None = None
         self._queues: dict[str, Waiting] = {}
         self._replaced: list[tuple[str, Waiting]] = []
@@ -64,7 +93,7 @@ class Holding:
             for key in [key for key in pools if key not in self._queues]:
                 self._queues[key] = self._queue(key, settings)
         self._settings = settings
-        self._router.flows = {key: self._wrap(key, queue) for key, queue in self._queues.items()}
+        self._router.flows = {key: self._around.queue(key, queue) for key, queue in self._queues.items()}
         for key, queue in self._all():
             if key in pools:
                 queue.pool_changed(len(pools[key].pool))
@@ -73,7 +102,7 @@ class Holding:
 
     def _queue(self, key: str, settings: Settings) -> Waiting:
         return Waiting(
-            Engine(settings, partial(self._saturation, key)),
+            self._around.engine(key, settings, partial(self._saturation, key)),
             self._clock,
             evict=self._evict,
             abandoned=self._abandoned,
@@ -125,13 +154,10 @@ class Holding:
             if name == key:
                 queue.changed()
 
-    async def drained(self, within_seconds: float) -> None:
-        """Return once nobody waits any more; who does after *within_seconds* is turned away, as is whoever comes later."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within_seconds):
-                for _, queue in list(self._all()):
-                    await queue.emptied()
-        self.stop()
+    async def emptied(self) -> None:
+        """Return once nobody waits."""
+        for _, queue in list(self._all()):
+            await queue.emptied()
 
     def stop(self) -> None:
         """Turn everybody away who still waits, and whoever comes."""
@@ -149,6 +175,28 @@ class Holding:
         """Return a picture of every queue, by pool (`namespace/name`)."""
         return {key: queue.statistics() for key, queue in self._queues.items()}
 
-    def saturation(self) -> Mapping[str, float]:
-        """Return how full every pool is that has a queue."""
-        return {key: self._saturation(key) for key in self._queues}
+    def saturation(self) -> Iterator[tuple[str, str, float]]:
+        """Yield how full every pool is that has a queue, as (pool, stage, value).
+
+        Stage `effective` is all of it, and what flow control goes by; `prefill` and `decode` are the endpoints that do that.
+        """
+        for key in self._queues:
+            yield key, "effective", self._saturation(key)
+            columns = self._pools.columns_of(key)
+            endpoints = columns.pool.endpoints if columns is not None else ()
+            for stage, (roles, unlabelled) in STAGES.items():
+                own = tuple(
+                    each.hostport for each in endpoints if _belongs(each.labels.get(LABEL), roles, unlabelled)
+                )
+                if columns is not None and own:
+                    yield key, stage, self._router.saturation(columns, own)
+
+    def stale(self) -> tuple[str, int]:
+        """Return what tells how full endpoints are, and how many of those in pools with a queue it knows nothing fresh of."""
+        columns = [self._pools.columns_of(key) for key in self._queues]
+        silent = sum(int((~each.reported).sum()) for each in columns if each is not None)
+        return getattr(self._router.detector, "type", "room"), silent
+
+
+def _belongs(role: str | None, roles: frozenset[str], unlabelled: bool) -> bool:
+    return role in roles if role else unlabelled

@@ -15,12 +15,14 @@ from igw.request import Request
 OBJECTIVE = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
 TTFT = ("x-llm-d-slo-ttft-ms", "x-slo-ttft-ms")
 TPOT = ("x-llm-d-slo-tpot-ms", "x-slo-tpot-ms")
+E2E = "x-igw-slo-e2e-ms"
+"""Ours: upstream has no header for the whole answer."""
 FAIRNESS_ID = ("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
 QUEUE_TTL = "x-igw-queue-ttl-ms"
 """Ours: how long the request may wait for a place, in the place of what the configuration says. Upstream has no header for it yet."""
 PREFER = "prefer"
 
-HEADERS = (*OBJECTIVE, *TTFT, *TPOT, *FAIRNESS_ID, QUEUE_TTL, PREFER)
+HEADERS = (*OBJECTIVE, *TTFT, *TPOT, E2E, *FAIRNESS_ID, QUEUE_TTL, PREFER)
 """Every header that is looked at: a request without any of them asks for nothing."""
 
 
@@ -47,6 +49,7 @@ def asked(request: Request, priorities: Mapping[str, int]) -> Request:
         fairness_id=either(headers, FAIRNESS_ID) or request.fairness_id,
         ttft_objective_seconds=_seconds(either(headers, TTFT)),
         tpot_objective_seconds=_seconds(either(headers, TPOT)),
+        e2e_objective_seconds=_seconds(headers.get(E2E, "")),
         conditional=_if_available(headers.get(PREFER, "")),
     )
 

@@ -2,189 +2,170 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter as Tally
 from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 import numpy as np
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 
 from igw.columns import Columns
-from igw.decision import Decision
+from igw.decision import NO_RESERVATION, Decision
+from igw.endpoint import Endpoint
 from igw.errors import Rejected
-from igw.flow.api import Dispatched, Item
 from igw.outcomes.ledger import Ledger
 from igw.outcomes.observed import RequestMetrics
 from igw.prefix.index import PrefixIndex
 from igw.request import Request
-from igw.routing.claims import Claim
 from igw.routing.pools import Pools
-from igw.routing.router import Queue
-from igw.telemetry import recording
-from igw.telemetry.families import Bounded, Families
+from igw.telemetry.exposition import Gauge
+from igw.telemetry.families import Families
+from igw.telemetry.labels import NAMES, RequestLabels
 
 Route = Callable[[Request], Awaitable[Decision]]
-_MOST_SERIES = 2_000
-"""Combinations of tenant, priority and model of a queue whose series is at hand."""
+
+_INFLIGHT = "inflight-load-producer"
+"""Upstream's plugin that counts what is in flight; here the ledger does."""
 
 
-def observed(route: Route, families: Families, requests: RequestMetrics, clock: Callable[[], float]) -> Route:
+class Picks:
+    """Counts picks, and requests that got none."""
+
+    def __init__(self, families: Families, requests: RequestMetrics) -> None:
+        self._attempts = families.scheduler_attempts_total
+        self._rewrites = families.model_rewrite_decisions_total
+        self._requests = requests
+        self._labels = families.request_labels
+        self._endpoints: set[tuple[str, str]] = set()
+
+    def made(self, decision: Decision) -> None:
+        """Note a pick."""
+        endpoint, request = decision.endpoint, decision.request
+        _, target = self._labels.pair(request)
+        self._attempts.labels("success", target, endpoint.name, endpoint.namespace, str(endpoint.port)).inc()
+        if request.rewritten_by or request.target_model:
+            by, rule = request.rewritten_by or ("", "")
+            model, target = self._labels.pair(request)
+            self._rewrites.labels(by, str(rule), model, target).inc()
+        self._requests.decided(decision)
+
+    def failed(self, request: Request) -> None:
+        """Note a request that can go nowhere."""
+        self._attempts.labels("failure", self._labels.pair(request)[1], "", "", "").inc()
+
+    def serve(self, endpoints: Iterable[Endpoint]) -> None:
+        """Drop the series of all but *endpoints*: Pods come and go, and names with them."""
+        before, self._endpoints = self._endpoints, {(each.name, each.namespace) for each in endpoints}
+        for name, namespace in before - self._endpoints:
+            self._attempts.forget({"endpoint_name": name, "namespace": namespace})
+
+
+def observed(route: Route, families: Families, picks: Picks, clock: Callable[[], float]) -> Route:
     """Return *route*, timed and counted."""
     seconds = families.scheduler_e2e_duration_seconds
-    attempts = families.scheduler_attempts_total
-    rewrites = families.model_rewrite_decisions_total
-    models, names = Bounded(), Bounded(10_000)
 
     async def timed(request: Request) -> Decision:
         start = clock()
         try:
             decision = await route(request)
         except Rejected:
-            attempts.labels("failure", models[request.served_model], "", "", "").inc()
+            picks.failed(request)
             raise
-        seconds.observe(clock() - start - decision.waited_seconds)
-        endpoint, request = decision.endpoint, decision.request
-        target = models[request.served_model]
-        attempts.labels("success", target, names[endpoint.name], endpoint.namespace, endpoint.port).inc()
-        if request.rewritten_by or request.target_model:
-            by, rule = request.rewritten_by or ("", "")
-            rewrites.labels(names[by], rule, models[request.model], target).inc()
-        requests.decided(decision)
+        if decision.id != NO_RESERVATION:  # else whoever decides counts it
+            seconds.observe(clock() - start - decision.waited_seconds)
+            picks.made(decision)
         return decision
 
     return timed
 
 
-class ObservedQueue:
-    """A queue that says how long requests have waited there, and how that ended."""
-
-    def __init__(self, queue: Queue, pool: str, families: Families, clock: Callable[[], float]) -> None:
-        self._queue = queue
-        self._pool = pool
-        self._seconds = families.flow_control_request_queue_duration_seconds
-        self._clock = clock
-        self._names, self._models = Bounded(), Bounded()
-        self._dispatched: dict[tuple[str, int, str, str], recording.Tally] = {}
-
-    async def place(self, item: Item, claim: Claim, /) -> Dispatched:
-        """Return once *item* has its place."""
-        outcome, start = "EvictedOther", self._clock()
-        try:
-            placed = await self._queue.place(item, claim)
-        except asyncio.CancelledError:
-            outcome = "EvictedContextCancelled"
-            raise
-        except Rejected as rejected:
-            outcome = rejected.queue_outcome or outcome
-            raise
-        else:
-            outcome = "Dispatched"
-            key = (item.flow, item.priority, claim.request.model, claim.request.served_model)
-            series = self._dispatched.get(key)
-            if series is None:
-                series = self._series(item, claim, outcome)
-                if len(self._dispatched) < _MOST_SERIES:
-                    self._dispatched[key] = series
-            series.observe(placed.waited_seconds)
-            return placed
-        finally:
-            if outcome != "Dispatched":
-                self._series(item, claim, outcome).observe(self._clock() - start)
-
-    def _series(self, item: Item, claim: Claim, outcome: str) -> recording.Tally:
-        names, models, request = self._names, self._models, claim.request
-        return self._seconds.labels(
-            names[item.flow],
-            str(item.priority),
-            outcome,
-            self._pool,
-            models[request.model],
-            models[request.served_model],
-        )
-
-
 class State:
     """Gauges of pools, index and ledger."""
 
-    def __init__(self, pools: Pools, prefix: PrefixIndex, ledger: Ledger) -> None:
+    def __init__(self, pools: Pools, prefix: PrefixIndex, ledger: Ledger, labels: RequestLabels) -> None:
         self._pools = pools
         self._prefix = prefix
         self._ledger = ledger
+        self._labels = labels
 
     def collect(self) -> Iterable[Metric]:
         """Yield every gauge as it is now."""
+        self._labels.know("servers", self._served())
         yield from self._of_pools()
         yield from self._of_work()
         yield from self._of_requests()
-        size = GaugeMetricFamily(
-            "llm_d_epp_prefix_indexer_size",
-            "Blocks in the prefix index.",
-            labels=("plugin_name", "plugin_type"),
+        size = Gauge(
+            "llm_d_epp_prefix_indexer_size", "Blocks in the prefix index.", ("plugin_name", "plugin_type")
         )
         name = "approx-prefix-cache-producer"
-        size.add_metric((name, name), self._prefix.statistics().blocks)
-        yield size
+        size.add((name, name), self._prefix.statistics().blocks)
+        yield size.metric
+
+    def _served(self) -> set[str]:
+        """Return the models and adapters that engines say they serve."""
+        found: set[str] = set()
+        for columns in self._pools.all():
+            for adapters in set(columns.adapters.tolist()):
+                found |= {adapters.model, *adapters.running, *adapters.waiting}
+        return found
 
     def _of_pools(self) -> Iterable[Metric]:
         named = self._named()
-        ready = GaugeMetricFamily("llm_d_epp_ready_endpoints", "Endpoints that answer.", labels=("name",))
+        ready = Gauge("llm_d_epp_ready_endpoints", "Endpoints that answer.", ("name",))
         for name, each in named:
-            ready.add_metric((name,), float((each.reported & ~each.failing).sum()))
-        yield ready
+            ready.add((name,), float((each.reported & ~each.failing).sum()))
+        yield ready.metric
         filled = [(name, each) for name, each in named if len(each.pool)]
         for family, text, value in _POOL_GAUGES:
-            gauge = GaugeMetricFamily(f"llm_d_epp_{family}", text, labels=("name",))
+            gauge = Gauge(f"llm_d_epp_{family}", text, ("name",))
             for name, each in filled:
-                gauge.add_metric((name,), value(each))
-            yield gauge
-        queue = GaugeMetricFamily(
+                gauge.add((name,), value(each))
+            yield gauge.metric
+        queue = Gauge(
             "llm_d_epp_per_endpoint_queue_size",
             "Requests waiting in an engine.",
-            labels=("name", "model_server_endpoint"),
+            ("name", "model_server_endpoint"),
         )
-        inflight = GaugeMetricFamily(
-            "igw_inflight_requests",
-            "Requests of this picker in flight at an endpoint.",
-            labels=("name", "endpoint"),
+        inflight = Gauge(
+            "igw_inflight_requests", "Requests of this picker in flight at an endpoint.", ("name", "endpoint")
         )
         for name, each in filled:
-            for row, endpoint in enumerate(each.pool.endpoints):
-                queue.add_metric((name, endpoint.name), float(each.waiting[row]))
-                inflight.add_metric((name, endpoint.hostport), float(each.inflight[row]))
-        yield queue
-        yield inflight
+            columns = zip(each.pool.endpoints, each.waiting.tolist(), each.inflight.tolist(), strict=True)
+            for endpoint, waiting, running in columns:
+                queue.add((name, endpoint.name), waiting)
+                inflight.add((name, endpoint.hostport), running)
+        yield from (queue.metric, inflight.metric)
 
     def _of_work(self) -> Iterable[Metric]:
-        rates = GaugeMetricFamily(
+        rates = Gauge(
             "igw_learned_seconds",
             "What work takes at an endpoint of factor 1, in seconds, by what it is.",
-            labels=("name", "of"),
+            ("name", "of"),
         )
-        backlog = GaugeMetricFamily(
+        backlog = Gauge(
             "igw_backlog_seconds",
             "Prefill, and output other than text, promised to an endpoint and not done.",
-            labels=("name", "endpoint"),
+            ("name", "endpoint"),
         )
-        factors = GaugeMetricFamily(
+        factors = Gauge(
             "igw_learned_factor",
             "How much longer an endpoint takes than its pool.",
-            labels=("name", "endpoint", "phase"),
+            ("name", "endpoint", "phase"),
         )
         for name, columns in self._named():
             promises = self._pools.promises_of(columns)
             texts, others = promises.model.observations, dict(promises.generating.kinds())
             of_texts = msgspec.structs.asdict(promises.model.rates) if texts else {}
             for of, seconds in (of_texts | others).items():
-                rates.add_metric((name, of), seconds)
+                rates.add((name, of), seconds)
             for each in promises.statistics() if texts or others else ():
-                backlog.add_metric((name, each.endpoint), each.backlog_seconds + each.generate_seconds)
+                backlog.add((name, each.endpoint), each.backlog_seconds + each.generate_seconds)
                 if texts:
-                    factors.add_metric((name, each.endpoint, "prefill"), each.prefill_factor)
-                    factors.add_metric((name, each.endpoint, "decode"), each.decode_factor)
+                    factors.add((name, each.endpoint, "prefill"), each.prefill_factor)
+                    factors.add((name, each.endpoint, "decode"), each.decode_factor)
                 if others:
-                    factors.add_metric((name, each.endpoint, "generate"), each.generate_factor)
-        yield from (rates, backlog, factors)
+                    factors.add((name, each.endpoint, "generate"), each.generate_factor)
+        yield from (rates.metric, backlog.metric, factors.metric)
 
     def _named(self) -> list[tuple[str, Columns]]:
         """Return pools under upstream's label, their bare name; under `namespace/name` where that is not unique."""
@@ -193,23 +174,27 @@ class State:
         return [(c.pool.name if bare[c.pool.name] == 1 else c.pool.key, c) for c in pools]
 
     def _of_requests(self) -> Iterable[Metric]:
-        statistics = self._ledger.statistics()
-        yield GaugeMetricFamily(
-            "igw_reservations_open",
-            "Requests that were picked for and have not ended.",
-            value=statistics.open,
-        )
-        running = GaugeMetricFamily(
-            "llm_d_epp_request_running", "Requests that were picked for and have not ended.",
-            labels=("model_name", "target_model_name", "fairness_id", "priority"),
-        )  # fmt: skip
-        open_by = Tally(
-            (request.model, request.served_model, "", str(request.priority))
-            for request in self._ledger.open_requests()
-        )
-        for labels, count in open_by.most_common(1000):
-            running.add_metric(labels, count)
-        yield running
+        text = "Requests that were picked for and have not ended."
+        reservations = Gauge("igw_reservations_open", text)
+        reservations.add((), self._ledger.statistics().open)
+        running = Gauge("llm_d_epp_request_running", text, NAMES)
+        by = ("endpoint_name", "namespace", "producer_name", "fairness_id", "priority")
+        requests = Gauge("llm_d_epp_inflight_requests", "The same, by endpoint and tenant.", by)
+        tokens = Gauge("llm_d_epp_inflight_tokens", "Prompt tokens that they have to compute there.", by)
+        open_by: Tally[tuple[str, ...]] = Tally()
+        at: dict[tuple[str, ...], list[int]] = {}
+        for decision in self._ledger.open_decisions():
+            labels, endpoint = self._labels.of(decision.request), decision.endpoint
+            open_by[labels] += 1
+            there = at.setdefault((endpoint.name, endpoint.namespace, _INFLIGHT, *labels[2:]), [0, 0])
+            there[0] += 1
+            there[1] += decision.uncached_tokens
+        for labels_, count in open_by.items():
+            running.add(labels_, count)
+        for labels_, (count, uncached) in at.items():
+            requests.add(labels_, count)
+            tokens.add(labels_, uncached)
+        yield from (reservations.metric, running.metric, requests.metric, tokens.metric)
 
 
 def _deviation(column: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:

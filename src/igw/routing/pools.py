@@ -28,13 +28,13 @@ class Pools:
         self._prefix = prefix
         self._ledger = ledger
         self._columns: dict[str, Columns] = {}
-        self._left: Callable[[str], None] | None = None
+        self._left: tuple[Callable[[str], None], ...] = ()
         self._promises: dict[str, Promises] = {}
         self._named: dict[str, Columns] = {}  # as gateways name them: the only pool needs no name
 
     def listen(self, left: Callable[[str], None]) -> None:
-        """Tell *left* of every endpoint that leaves its pool, by `ip:port`."""
-        self._left = left
+        """Tell *left* too of every endpoint that leaves its pool, by `ip:port`."""
+        self._left = (*self._left, left)
 
     def adopt(self, pools: Mapping[str, Pool]) -> None:
         """Serve exactly *pools* from now on. What is known of endpoints that stay is kept."""
@@ -46,8 +46,8 @@ class Pools:
         after = {endpoint.hostport for pool in pools.values() for endpoint in pool.endpoints}
         for hostport in before - after:
             self._prefix.remove(hostport)
-            if self._left is not None:
-                self._left(hostport)
+            for left in self._left:
+                left(hostport)
         self._named = dict(self._columns)
         if len(self._columns) == 1:
             (self._named[""],) = self._columns.values()
@@ -65,7 +65,11 @@ class Pools:
         promises = self._promises.get(key)
         if promises is None:
             promises = Promises()
-        promises.adopt(dict(zip(columns.slots.tolist(), columns.row, strict=True)))
+        promises.model.place({endpoint.hostport: endpoint.accelerator for endpoint in columns.pool.endpoints})
+        slots = columns.slots.tolist()
+        promises.adopt(dict(zip(slots, columns.row, strict=True)))
+        for slot, endpoint in zip(slots, columns.pool.endpoints, strict=True):
+            promises.seat(slot, endpoint.seats)
         return promises
 
     def promises_of(self, columns: Columns) -> Promises:

@@ -19,9 +19,13 @@ def collect(holding: Holding) -> Iterable[Metric]:
     queues = holding.statistics()
     yield from _of_flows(queues.items())
     full = _gauge("pool_saturation", "How full the pool is; 1 is full.", "inference_pool", "stage")
-    for pool, value in holding.saturation().items():
-        full.add_metric((pool, "effective"), value)
+    for pool, stage, value in holding.saturation():
+        full.add_metric((pool, stage), value)
     yield full
+    stale = _gauge("stale_endpoints", "Endpoints of which nothing fresh is known.", "detector")
+    detector, count = holding.stale()
+    stale.add_metric((detector,), count)
+    yield stale
     for family, text, share in _OF_BANDS:
         gauge = _gauge(f"capacity_utilization_{family}", text, "priority", "inference_pool")
         for pool, each in queues.items():
@@ -64,20 +68,25 @@ def _of_revocations(queues: Iterable[tuple[str, Statistics]]) -> Iterator[Metric
     issued = CounterMetricFamily(
         f"{_PREFIX}revocations_issued",
         "Requests in flight that were to be given up.",
-        labels=("inference_pool",),
+        labels=("priority", "inference_pool"),
     )
     settled = CounterMetricFamily(
         f"{_PREFIX}revocations",
         "Of them, those that have ended, or did not in time.",
         labels=("outcome", "inference_pool"),
     )
+    target = _gauge(
+        "reclaim_target", "By how much a pool was too full when that was last looked at.", "inference_pool"
+    )
     pending = _gauge("pending_reclaim", "Of them, those that have not ended yet.", "inference_pool")
     for pool, each in queues:
-        issued.add_metric((pool,), each.revocations_issued)
+        for priority, count in each.revocations_issued.items():
+            issued.add_metric((str(priority), pool), count)
         settled.add_metric(("confirmed", pool), each.revocations_confirmed)
         settled.add_metric(("timed_out", pool), each.revocations_timed_out)
         pending.add_metric((pool,), each.revocations_pending)
-    yield from (issued, settled, pending)
+        target.add_metric((pool,), each.reclaim_target)
+    yield from (issued, settled, target, pending)
 
 
 def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:

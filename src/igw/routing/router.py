@@ -15,18 +15,18 @@ from igw.columns import Columns
 from igw.decision import Decision
 from igw.endpoint import Endpoint
 from igw.errors import BadRequest, NotCached
-from igw.facts import Column, Facts
+from igw.facts import APPROXIMATE, Column, Facts
 from igw.flow.api import Dispatched, Item
 from igw.flow.saturation import Detector
 from igw.outcomes.ledger import Ledger
 from igw.outcomes.outcome import Outcome
 from igw.prefix.hashing import TOKENS, block_hashes
 from igw.prefix.index import PrefixIndex
-from igw.request import Head, Request
+from igw.request import WITHOUT_BODY, Head, Request
 from igw.routing.claims import Claim, View, fullness
 from igw.routing.objectives import HEADERS, PLAIN, Terms, asked, queue_ttl_seconds
 from igw.routing.pools import Pools, Rows, candidates
-from igw.routing.pricing import expected_ttft_seconds, priced, promise
+from igw.routing.pricing import expected_ttft_seconds, fetched, priced, promise, prospect
 from igw.routing.producing import Failed, Waited, find_out, screened, tell, wait
 from igw.routing.rewriting import HEADER, Rewrites, rewritten
 from igw.scheduling.instances import Instances
@@ -37,6 +37,10 @@ _NO_TERMS: dict[str, Terms] = {}
 DEFAULT_FLOW = "default-flow"
 """The fairness id of requests without one (upstream's name)."""
 _ASKING = frozenset({*HEADERS, *HEADER})
+
+
+Watcher = Callable[[Claim, View, Choice, Decision], None]
+"""Told of a decision before anybody else is, with all that it was made from. Facts are shared columns: read before the next await."""
 
 
 class Queue(Protocol):
@@ -60,7 +64,7 @@ class Scheduling(Protocol):
 
 
 class Router:
-    """Decides requests. Owner of nothing but the decision counter; `scheduler` may be swapped between two requests."""
+    """Decides requests. Owner of nothing but the decision counter; what it decides by may be swapped between two requests (`use`)."""
 
     def __init__(
         self,
@@ -72,7 +76,7 @@ class Router:
     ) -> None:
         self._pools = pools
         self._prefix = prefix
-        self.scheduler = scheduler
+        self.use(scheduler)
         self.plugin_failed: Failed = _nobody_counts
         """Told of producers that fail or are late."""
         self.rewrites: Mapping[str, Rewrites] = {}
@@ -87,6 +91,9 @@ class Router:
         """Whether requests of a pool without endpoints wait for one; else they are told at once."""
         self.detector: Detector | None = None
         """What tells how full candidates are, beside the room that there is for work where the scheduler asks for its cost."""
+        self.watchers: tuple[Watcher, ...] = ()
+        self.keeps_promises = False
+        """Whether work is noted as promised, and learned from, even where the scheduler does not ask for its cost."""
         self._ledger = ledger
         self._clock = clock
         ledger.listen(self._ended)
@@ -94,14 +101,9 @@ class Router:
         # Not from 1: a picker that comes back must not take the ends of the last one's requests for those of its own.
         self._ids = itertools.count(random.getrandbits(48))
 
-    @property
-    def scheduler(self) -> Scheduling:
-        """What requests are decided by."""
-        return self._scheduler
-
-    @scheduler.setter
-    def scheduler(self, scheduler: Scheduling) -> None:
-        self._scheduler = scheduler
+    def use(self, scheduler: Scheduling) -> None:
+        """Decide by *scheduler* from now on."""
+        self.scheduler = scheduler
         self._needs_work = bool(getattr(scheduler, "needs_work", False))
         self.plugins = plugins = getattr(scheduler, "plugins", Instances())
         self._waits = plugins.waits
@@ -187,8 +189,24 @@ class Router:
             facts = find_out(self.plugins.producers, request, facts, found, self.plugin_failed)
         if not self._needs_work:
             return View(endpoints, facts)
-        promises, slots = self._pools.promises_of(columns), columns.slots[rows]
-        return View(endpoints, *priced(request, facts, promises, slots, self._prefix.oldest_use))
+        promises = self._pools.promises_of(columns)
+        return View(endpoints, facts, prospect(request, facts, promises, columns.slots[rows]))
+
+    def priced(self, request: Request, view: View) -> View:
+        """Return *view* with what *request* costs at each of its candidates, where somebody asks for that."""
+        if view.prospect is None:
+            return view
+        facts = priced(request, view.facts, view.prospect, self._prefix.oldest_use)
+        return View(view.endpoints, facts, view.prospect)
+
+    def costed(self, claim: Claim, view: View) -> View:
+        """Return *view* with what its request costs at each candidate, even where nobody asks for that."""
+        if view.prospect is not None:
+            return view
+        columns, request = claim.columns, claim.request
+        slots = columns.slots[[columns.row[endpoint.hostport] for endpoint in view.endpoints]]
+        found = prospect(request, view.facts, self._pools.promises_of(columns), slots)
+        return self.priced(request, View(view.endpoints, view.facts, found))
 
     def choose(self, request: Request, facts: Facts) -> Choice:
         """Return the best candidates for *request*.
@@ -196,16 +214,16 @@ class Router:
         Raises:
             Rejected: there is nobody whom it could go to.
         """
-        choice = self._scheduler.pick(request, facts)
+        choice = self.scheduler.pick(request, facts)
         if request.conditional and facts.matched_tokens[choice.picked[0]] <= 0:
             raise NotCached("no endpoint that could be picked is believed to have this prompt in its cache")
         return choice
 
-    def saturation(self, columns: Columns) -> float:
-        """Return how full a pool is; 1 is full, and what a pool without endpoints is."""
+    def saturation(self, columns: Columns, among: tuple[str, ...] | None = None) -> float:
+        """Return how full a pool is, or what of it is *among* these (`ip:port`); 1 is full, and what a pool without endpoints is."""
         if not columns.pool.endpoints:
             return 1.0
-        head = Head("", "", {}, columns.pool.key)
+        head = Head("", "", {}, columns.pool.key, among)
         return fullness(self.look(Request(head), columns, None, ()), self.detector)
 
     def output_tokens(self, request: Request, columns: Columns) -> float:
@@ -271,23 +289,32 @@ class Router:
         request, columns = claim.request, claim.columns
         endpoints, facts = view.endpoints, view.facts
         picked, best = tuple(endpoints[index] for index in choice.picked), choice.picked[0]
-        promises = self._pools.promises_of(columns) if view.promised is not None else None
+        has_costs = view.prospect is not None
+        promises = self._pools.promises_of(columns) if has_costs or self.keeps_promises else None
+        matched = int(facts.matched_tokens[best])
         decision = Decision(
             id=claim.id,
-            # Without its prompt: the body must not live as long as the answer.
-            request=msgspec.structs.replace(request, prompt=(), model_value=None, body=b""),
+            request=msgspec.structs.replace(request, **WITHOUT_BODY),
             endpoints=picked,
             blocks=facts.blocks,
-            matched_tokens=int(facts.matched_tokens[best]),
+            matched_tokens=matched,
+            matched_by=(str(facts.matched_by[best]) if len(facts.matched_by) else APPROXIMATE)
+            if matched
+            else "",
             candidates=endpoints,
             scores=choice.scores,
             costs=facts.costs,
-            expected_ttft_seconds=expected_ttft_seconds(request, facts, promises, best) if promises else 0.0,
+            expected_ttft_seconds=expected_ttft_seconds(request, facts, promises, best)
+            if promises and has_costs
+            else 0.0,
+            fetch=fetched(facts, best) if facts.fetches else None,
             delivery=choice.delivery,
             decided_at=self._clock(),
             waited_seconds=facts.now - claim.received_at,
         )
         columns.picks += 1
+        if self.watchers:
+            tell(self.watchers, claim, view, choice, decision)
         # What explains it must not live as long as the answer: that is columns of the whole pool.
         self._ledger.open(
             msgspec.structs.replace(decision, candidates=(), scores=_NO_COLUMNS, costs=_NO_COLUMNS), columns

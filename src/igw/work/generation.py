@@ -103,7 +103,8 @@ class Generating:
 
     def promised(self, slot: int) -> float:
         """Return the seconds of what the endpoint of *slot* was promised, all of it."""
-        self._grow(slot)
+        if not self._inflight.get(slot):
+            return 0.0
         return self.factor(slot) * float(self._rates @ self._state[_UNITS, slot])
 
     def kinds(self) -> Iterator[tuple[str, float]]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from igw.work.cost import FIELDS, FULL, MOST_DONE, Promised
 from igw.work.generation import Generating
 from igw.work.model import Observation, WorkModel
+from igw.work.seats import Seats
 
 _SCRAPE_SECONDS = 0.03
 """How old a scrape is when it arrives: what was sent within that time is not in it."""
@@ -24,8 +25,6 @@ _PATIENCE, _GRACE_SECONDS = 2.0, 0.5
 """A request that the engine still has waiting after that many times its expected TTFT, and a little, waits for memory or a seat."""
 _MEMORY_SHORT = 0.9
 """Where more KV memory than this is in use, that may be what requests wait for, and not a seat in the batch."""
-_SEATS_SECONDS, _MORE_SEATS = 20.0, 1.5
-"""So long after a batch was found full it is tried whether it holds more: what held it up may have been something else."""
 _NEVER = -math.inf
 _SINCE = FIELDS.index("done_seconds")
 
@@ -84,7 +83,7 @@ class _Place:
 
     __slots__ = (
         "blocked", "capacity", "computed_pairs", "computed_tokens", "context", "decode", "due", "endpoint", "inflight", "kv",
-        "kv_usage", "last_start", "late", "pairs", "pending", "prefill", "scraped_at", "seated", "seats", "seats_at", "tokens",
+        "kv_usage", "last_start", "late", "pairs", "pending", "prefill", "scraped_at", "seated", "seats", "tokens",
     )  # fmt: skip
 
     def __init__(self, endpoint: str, factors: tuple[float, float]) -> None:
@@ -100,10 +99,7 @@ class _Place:
         self.blocked = 0.0  # requests that the engine had waiting for something other than prefill
         self.late = 0  # sent since
         self.seated = 1.0  # requests that had a seat in the batch then
-        self.seats, self.seats_at = (
-            0.0,
-            _NEVER,
-        )  # how many it holds, and when that was found; 0: it was never found full
+        self.seats = Seats()
 
     def add(self, number: int, sent: _Sent) -> None:
         self.inflight[number] = self.pending[number] = sent
@@ -129,15 +125,6 @@ class _Place:
                 self._move(sent, 1.0)
         self.pending = {number: sent for number, sent in self.inflight.items() if sent.started_at == math.inf}
         self.last_start = now
-
-    def find_seats(self, now: float, *, full: bool) -> None:
-        """Learn how many requests the batch holds: *full* says that some wait for nothing else."""
-        if full:
-            self.seats, self.seats_at = self.seated, now
-        elif self.seats and self.seated > self.seats:
-            self.seats = self.seated
-        elif self.seats and now - self.seats_at > _SEATS_SECONDS:
-            self.seats, self.seats_at = math.ceil(_MORE_SEATS * self.seats), now
 
     def held(self) -> float:
         """Return the tokens of context there: generated ones are known from KV memory only, shared ones from prompts only."""
@@ -183,6 +170,12 @@ class Promises:
             self.drop(slot)
             self._places[slot] = place = _Place(endpoint, self.model.factor(endpoint))
             self._write(slot, place)
+
+    def seat(self, slot: int, seats: int) -> None:
+        """Take it from somebody who knows how many requests the batch of *slot* holds; 0: it has to be found out."""
+        place = self._places[slot]
+        place.seats.give(seats)
+        self._write(slot, place)
 
     def drop(self, slot: int) -> None:
         """Forget the endpoint of *slot* and how fast it was; what was sent there ends without a trace."""
@@ -254,6 +247,8 @@ class Promises:
             return
         place.scraped_at, place.kv_usage = now - _SCRAPE_SECONDS, kv_usage
         place.capacity = capacity_tokens or place.capacity
+        # Without data of its own it goes by what its like have taught meanwhile.
+        place.prefill, place.decode = self.model.factor(place.endpoint)
         late: list[_Sent] = []
         queued: list[_Sent] = []
         for sent in reversed(place.inflight.values()):
@@ -270,7 +265,7 @@ class Promises:
         overdue = oldest is not None and now - oldest.sent_at > patience
         place.blocked = waiting if overdue else 0.0
         place.seated = max(1.0, len(place.inflight) - waiting - len(late))
-        place.find_seats(now, full=overdue and kv_usage < _MEMORY_SHORT)
+        place.seats.find(place.seated, now, full=overdue and kv_usage < _MEMORY_SHORT)
         (self._blocked.add if overdue else self._blocked.discard)(slot)
         if any(sent.started_at < math.inf and not sent.watched for sent in queued):
             place.take_back([sent for sent in queued if not sent.watched], now)
@@ -294,11 +289,10 @@ class Promises:
 
     def statistics(self) -> list[EndpointWork]:
         """Return what is believed of every endpoint."""
-        rates = self.model.rates
         return [
             EndpointWork(
                 place.endpoint,
-                place.prefill * (rates.per_token * place.tokens + rates.per_pair * place.pairs),
+                self._seconds(place, place),
                 place.prefill,
                 place.decode,
                 self.generating.promised(slot),
@@ -306,6 +300,13 @@ class Promises:
             )
             for slot, place in self._places.items()
         ]
+
+    def backlog_seconds(self) -> dict[str, float]:
+        """Return by endpoint what it was promised, all of it: prefill, and output other than text."""
+        other = self.generating.promised
+        return {
+            place.endpoint: self._seconds(place, place) + other(slot) for slot, place in self._places.items()
+        }
 
     def _presume(self, now: float) -> None:
         """Take the first tokens that are due for given."""
@@ -367,7 +368,7 @@ class Promises:
         # In the order of `FIELDS`; in the place of how long the oldest is computed stands since when.
         self._state[:, slot] = (
             place.tokens, oldest_tokens, place.pairs, oldest_pairs, queued, running, place.held(), since, free, place.prefill,
-            place.decode, turns, blocked, place.kv, place.seats,
+            place.decode, turns, blocked, place.kv, place.seats.most,
         )  # fmt: skip
 
     def _done(self, place: _Place, now: float) -> float:
@@ -379,9 +380,9 @@ class Promises:
         took = max(0.0, now - max(place.last_start, oldest.sent_at))
         return min(MOST_DONE, took / takes) if takes else MOST_DONE
 
-    def _seconds(self, place: _Place, sent: _Sent) -> float:
+    def _seconds(self, place: _Place, of: _Sent | _Place) -> float:
         rates = self.model.rates
-        return place.prefill * (rates.per_token * sent.tokens + rates.per_pair * sent.pairs)
+        return place.prefill * (rates.per_token * of.tokens + rates.per_pair * of.pairs)
 
 
 def _ahead(sent: _Sent) -> tuple[float, float]:

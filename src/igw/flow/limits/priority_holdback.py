@@ -16,6 +16,7 @@ class PriorityHoldback(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     type: ClassVar[str] = "priority-holdback-policy"
     needs_saturation: ClassVar[bool] = False
+    headroom: ClassVar[None] = None
 
     min_ceiling: Annotated[float, Meta(ge=0)]
     max_ceiling: Annotated[float, Meta(gt=0)] = 1.0

@@ -16,6 +16,7 @@ class SoftReflectiveCeiling(msgspec.Struct, frozen=True, forbid_unknown_fields=T
 
     type: ClassVar[str] = "soft-reflective-ceiling-policy"
     needs_saturation: ClassVar[bool] = True
+    headroom: ClassVar[None] = None
 
     def ceilings(self, priorities: Sequence[int], saturation: float, turn: int, /) -> list[float]:
         """Return them; in every round(saturation / (1 - saturation))-th turn all are 1."""

@@ -16,6 +16,7 @@ class StaticLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     type: ClassVar[str] = "static-usage-limit-policy"
     needs_saturation: ClassVar[bool] = False
+    headroom: ClassVar[None] = None
 
     threshold: Annotated[float, Meta(gt=0)] = 1.0
 
