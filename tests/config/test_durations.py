@@ -1,4 +1,4 @@
-"""Durations of the Gateway API."""
+"""Durations of the Gateway API, and Go's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igw.config.durations import seconds
+from igw.config.durations import go_seconds, seconds
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,18 @@ def test_parts_add_up(minutes: int, milliseconds: int) -> None:
     """The whole is the sum of its parts."""
     whole = seconds(f"{minutes}m{milliseconds}ms")
     assert whole == pytest.approx(seconds(f"{minutes}m") + seconds(f"{milliseconds}ms"))
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"), [("0", 0), ("1.5s", 1.5), ("2m", 120), ("50ms", 0.05), ("1h0.5us", 3600.0000005)]
+)
+def test_go_has_fractions_and_smaller_units(written: str, expected: float) -> None:
+    """As `time.ParseDuration` reads them."""
+    assert go_seconds(written) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("written", ["", "10", "-1s", "10 s", "1d", ".s"])
+def test_what_go_does_not_read_is_refused(written: str) -> None:
+    """Signs too: no span of ours is negative."""
+    with pytest.raises(ValueError, match="is not a duration"):
+        go_seconds(written)

@@ -15,6 +15,7 @@ from igw.config.gateway_api import ObjectMeta
 from igw.config.inference import InferencePool, ListedEndpoint, PoolSpec, PortNumber, Selector
 from igw.config.manifests import Manifests, load
 from igw.discovery.snapshot import pools, terms
+from igw.endpoint import Pool
 from igw.errors import ConfigError
 
 
@@ -115,6 +116,22 @@ def test_a_pool_of_grpc_takes_the_port_for_it() -> None:
     assert ["10.0.0.1:8000", "10.0.0.1:9000"] == [
         endpoint.hostport for endpoint in found["default/http"].endpoints
     ]
+
+
+@pytest.mark.parametrize("seats", ["", "many", "0", "-1"])
+def test_a_label_for_seats_says_how_many(seats: str) -> None:
+    """With the place where it was written; without the label nobody knows."""
+    pool = _pool("p", {"a": "1"})
+
+    def found(labels: dict[str, str]) -> Pool:
+        return pools(Manifests(pools=(pool,), endpoints=(_listed("s", {"a": "1"} | labels),)))["default/p"]
+
+    assert found({}).endpoints[0].seats == 0
+    assert found({"igw.dev/max-num-seqs": "4"}).endpoints[0].seats == 4
+    with pytest.raises(
+        ConfigError, match=r"somewhere: labels.igw.dev/max-num-seqs: .* is no number of requests"
+    ):
+        found({"igw.dev/max-num-seqs": seats})
 
 
 @pytest.mark.parametrize("port", ["", "http", "0", "65536"])

@@ -1,4 +1,4 @@
-"""InferenceModel (GIE v0.1 to v0.5) -> InferenceObjective and InferenceModelRewrite, and what will be different. Pure.
+"""Objects of older APIs -> today's: InferenceModel (GIE v0.1 to v0.5), and what will be different; InferencePool v1alpha2. Pure.
 
 Older forms of an EndpointPickerConfig are in `igw.config.legacy`.
 """
@@ -15,6 +15,8 @@ from igw.config.models import MODEL_VERSIONS, InferenceModel, OldTarget, old_mod
 
 PRIORITIES = {"Critical": 1, "Standard": 0, "Sheddable": -1}
 """Criticality -> priority: only their order and the sign count, 0 and above is never shed."""
+
+_OLD_PICKER_PORT = 9002
 
 
 class Converted(msgspec.Struct, frozen=True):
@@ -47,6 +49,23 @@ def converted(documents: Iterable[Document]) -> Converted:
         if any(target.name != model.spec.model_name for target in targets):
             made.append(_rewrite(model, targets))
     return Converted(made, notes)
+
+
+def todays_pool(document: Document) -> Document:
+    """Return an InferencePool of v1alpha2 as one of v1 would say the same; what is not known stays, for the reader to complain of.
+
+    A picker without a port is at 9002 there.
+    """
+    spec = dict(document.body.get("spec") or {})
+    if "selector" in spec:
+        spec["selector"] = {"matchLabels": spec["selector"]}
+    if "targetPortNumber" in spec:
+        spec["targetPorts"] = [{"number": spec.pop("targetPortNumber")}]
+    if "extensionRef" in spec:
+        picker = dict(spec.pop("extensionRef"))
+        port = picker.pop("portNumber", _OLD_PICKER_PORT)
+        spec["endpointPickerRef"] = {**picker, "port": {"number": port}}
+    return msgspec.structs.replace(document, body={**document.body, "spec": spec})
 
 
 def _claim(model: InferenceModel) -> tuple[str, str, str]:

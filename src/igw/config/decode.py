@@ -64,6 +64,32 @@ def decode(document: Document, shape: type[T]) -> T:
         raise _explain(document, shape, str(error)) from None
 
 
+def without_unknown(document: Document, shape: type[Any]) -> tuple[Document, tuple[str, ...]]:
+    """Return *document* without the fields that *shape* does not have, and where they were.
+
+    For objects that an API server has checked by a newer definition than ours. Fields that must not be passed over stay.
+    """
+    dropped: list[str] = []
+    body = _known(document.body, msgspec.inspect.type_info(shape), "$", dropped)
+    return msgspec.structs.replace(document, body=body) if dropped else document, tuple(dropped)
+
+
+def _known(value: Any, kind: Any, path: str, dropped: list[str]) -> Any:
+    kind = _plain(kind)
+    if isinstance(value, list):
+        item = getattr(kind, "item_type", None)
+        return [_known(each, item, f"{path}[{index}]", dropped) for index, each in enumerate(value)]
+    if not isinstance(value, dict) or not isinstance(kind, msgspec.inspect.StructType):
+        return value
+    fields = {field.encode_name: field.type for field in kind.fields}
+    dropped += [f"{path}.{name}" for name in value if name not in fields and name not in NOT_YET]
+    return {
+        name: _known(each, fields.get(name), f"{path}.{name}", dropped)
+        for name, each in value.items()
+        if name in fields or name in NOT_YET
+    }
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint: the known name most like *name*, else all of them."""
     names = sorted(known)

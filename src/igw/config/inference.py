@@ -22,7 +22,7 @@ Group = Annotated[
     str,
     Meta(
         max_length=253,
-        pattern=r"^$|^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        pattern=r"^$|^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
         description="an API group such as apps, or nothing",
     ),
 ]

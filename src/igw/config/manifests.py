@@ -5,8 +5,9 @@ Turning it into Envoy configuration or pool snapshots is not done here.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -36,6 +37,8 @@ from igw.config.models import (
     objective,
     rewrite,
 )
+from igw.config.slo import ANNOTATIONS as SLO_ANNOTATIONS
+from igw.config.slo import slo
 from igw.errors import ConfigError
 
 API_VERSIONS: dict[str, tuple[str, ...]] = {
@@ -143,6 +146,15 @@ def load(paths: Sequence[Path]) -> Manifests:
         (*manifests.rewrites, *manifests.objectives), manifests.pools, manifests.sources
     )
     return manifests
+
+
+def checked(document: Document) -> InferencePool | InferenceModelRewrite | InferenceObjective:
+    """Return the one object that *document* is; what it refers to is not looked for.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    return _ALONE[document.kind](document)
 
 
 def with_picker_config(manifests: Manifests, file: Path | None, text: str = "") -> Manifests:
@@ -261,7 +273,9 @@ def _route(document: Document) -> HTTPRoute:
 
 def _pool(document: Document) -> InferencePool:
     pool = decode(document, InferencePool)
-    _check_annotations(document, pool, ())
+    _check_annotations(document, pool, SLO_ANNOTATIONS)
+    with _placed(document):
+        slo(pool.metadata.annotations)
     numbers = [port.number for port in pool.spec.target_ports]
     for index, number in enumerate(numbers):
         if number in numbers[:index]:
@@ -287,13 +301,27 @@ def _rewrite(document: Document) -> InferenceModelRewrite:
 
 def _objective(document: Document) -> InferenceObjective:
     made = objective(document)
-    _check_annotations(document, made, (WEIGHT, QUEUE_TTL))
+    _check_annotations(document, made, (WEIGHT, QUEUE_TTL, *SLO_ANNOTATIONS))
+    with _placed(document):
+        _ = made.weight, made.queue_ttl_seconds, slo(made.metadata.annotations)
+    return made
+
+
+@contextlib.contextmanager
+def _placed(document: Document) -> Iterator[None]:
+    """Have errors that name an annotation say where it is written."""
     try:
-        _ = made.weight, made.queue_ttl_seconds
+        yield
     except ConfigError as error:
         where = f"{document.source} $.metadata.annotations[{error.where}]"
         raise ConfigError(where, error.problem, error.hint) from error
-    return made
+
+
+_ALONE: dict[str, Callable[[Document], InferencePool | InferenceModelRewrite | InferenceObjective]] = {
+    "InferencePool": _pool,
+    "InferenceModelRewrite": _rewrite,
+    "InferenceObjective": _objective,
+}
 
 
 def is_ip(address: str) -> bool:

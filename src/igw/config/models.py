@@ -101,6 +101,13 @@ class InferenceModelRewrite(Object, frozen=True, kw_only=True):
         return f"{self.namespace}/{self.spec.pool_ref.name}"
 
     @property
+    def models(self) -> set[str]:
+        """Every model that it names."""
+        rules = self.spec.rules
+        written = {match.model.value for rule in rules for match in rule.matches}
+        return (written | {target.model_rewrite for rule in rules for target in rule.chosen_from}) - {""}
+
+    @property
     def sticky_by(self) -> str:
         """One of `STICKY`; empty: every request is drawn anew."""
         return self.metadata.annotations.get(STICKY_BY, "")

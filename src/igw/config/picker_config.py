@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from igw.config import durations
 from igw.config.decode import decode, nearest
 from igw.config.documents import Document
 from igw.errors import ConfigError
@@ -18,7 +19,6 @@ GATES: dict[str, bool] = {"flowControl": False, "haPopulateNonLeaderDatastore": 
 """Feature gates and what they are when they are not written. Others are unknown to today's upstream too."""
 
 _QUANTITY = r"^[+-]?[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?[0-9]+)?$"
-_DURATION = r"^(0|([0-9]+(\.[0-9]+)?(h|m|s|ms|us|µs|ns))+)$"
 Quantity: TypeAlias = (
     int
     | Annotated[
@@ -27,7 +27,8 @@ Quantity: TypeAlias = (
     ]
 )
 Duration: TypeAlias = Annotated[
-    str, Meta(pattern=_DURATION, extra_json_schema={"description": "a duration such as 60s or 200ms"})
+    str,
+    Meta(pattern=durations.GO_PATTERN, extra_json_schema={"description": "a duration such as 60s or 200ms"}),
 ]
 _TRUE, _FALSE = frozenset({"1", "t", "true"}), frozenset({"0", "f", "false"})
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from igw.config.inference import InferencePool, ListedEndpoint
 from igw.config.manifests import Manifests
 from igw.config.models import InferenceModelRewrite
-from igw.endpoint import Endpoint, Pool
+from igw.config.slo import Slo, slo
+from igw.endpoint import SEATS_LABEL, Endpoint, Pool
 from igw.errors import ConfigError
 
 GRPC_PORT_LABEL = "igw.dev/grpc-port"
@@ -61,18 +62,40 @@ def terms(manifests: Manifests) -> dict[str, dict[str, tuple[float, float | None
     return found
 
 
+def slos(manifests: Manifests) -> dict[str, dict[str, Slo]]:
+    """Return what requests are to take at most: pool -> name of the objective they ask for -> that; `""` for those without one.
+
+    What an objective leaves out is as its pool has it. Pools of which nobody says anything are left out.
+    """
+    default = {pool.key: slo(pool.metadata.annotations) for pool in manifests.pools}
+    found = {key: {"": each} for key, each in default.items()}
+    for objective in manifests.objectives:
+        of_pool = found.setdefault(objective.pool, {"": Slo()})
+        of_pool[objective.name] = slo(objective.metadata.annotations).over(of_pool[""])
+    return {key: named for key, named in found.items() if any(each != Slo() for each in named.values())}
+
+
 def _members(pool: InferencePool, listed: tuple[ListedEndpoint, ...]) -> tuple[Endpoint, ...]:
     labels = pool.spec.selector.match_labels.items()
     members: dict[str, Endpoint] = {}
     for item in listed:
         if item.namespace == pool.namespace and labels <= item.labels.items():
-            for endpoint in _ranks(pool, item):
+            for endpoint in ranks(pool, item):
                 # an address written both with a port and without one is one endpoint
                 members.setdefault(endpoint.hostport, endpoint)
     return tuple(members.values())
 
 
-def _ranks(pool: InferencePool, item: ListedEndpoint) -> list[Endpoint]:
+def ranks(pool: InferencePool, item: ListedEndpoint) -> list[Endpoint]:
+    """Return the endpoints that *item* stands for in *pool*: one per target port, if it names no port of its own.
+
+    Raises:
+        ConfigError: its label for a gRPC port is no port, or that for seats no number.
+    """
+    seats = item.labels.get(SEATS_LABEL, "1")
+    if not (seats.isdecimal() and int(seats)):
+        problem = f"{seats!r} is no number of requests"
+        raise ConfigError(f"{item.source}: labels.{SEATS_LABEL}", problem, "1 or more, as --max-num-seqs")
     ports = [item.port] if item.port is not None else [port.number for port in pool.spec.target_ports]
     grpc_port = (
         item.labels.get(GRPC_PORT_LABEL) if pool.spec.app_protocol == H2C and len(ports) == 1 else None
