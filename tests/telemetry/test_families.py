@@ -6,18 +6,14 @@ from prometheus_client import generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from igw.telemetry.families import Bounded, Families
-
-OURS = {
-    "igw_reservations_expired", "igw_ttft_actual_to_expected", "igw_endpoint_ejections", "igw_config_reloads", "igw_plugin_failures",
-}  # fmt: skip
+from igw.telemetry.families import Families
 
 
 def test_every_family_has_a_name_of_upstream_or_is_known_as_ours() -> None:
     """Dashboards made for upstream find what they ask for; each has a help text and a known type."""
     families = list(Families().registry.collect())
     names = {family.name for family in families}
-    assert {name for name in names if not name.startswith("llm_d_epp_")} == OURS
+    assert all(name.startswith(("llm_d_epp_", "igw_")) for name in names)
     assert {
         "llm_d_epp_request",
         "llm_d_epp_request_error",
@@ -69,8 +65,19 @@ def test_state_is_read_when_the_page_is_asked_for() -> None:
         assert values == [before + times]
 
 
-def test_label_values_beyond_the_limit_share_one() -> None:
-    """A client that invents names cannot fill our memory; the first ones keep their own."""
-    values = Bounded(limit=3)
-    assert [values[name] for name in "abcdea"] == ["a", "b", "c", "other", "other", "a"]
-    assert len(values) == 3
+def test_what_is_forgotten_is_off_the_page_where_clients_chose_its_labels() -> None:
+    """A tenant's series go; those of others, and families that tell more or less apart, stay."""
+    families = Families()
+    for flow in ("a", "b"):
+        families.request_total.labels("m", "m", flow, "0").inc()
+        families.request_ttft_seconds.labels("m", "m", flow, "0", "true").observe(1.0)
+        families.flow_control_request_enqueue_duration_seconds.labels(flow, "0", "Dispatched").observe(1.0)
+    families.forget({"model_name": "m", "target_model_name": "m", "fairness_id": "a", "priority": "0"})
+    page = generate_latest(families.registry).decode()
+    lines = [line for line in page.splitlines() if 'fairness_id="a"' in line]
+    assert lines
+    assert all("enqueue" in line for line in lines)
+    families.forget({"fairness_id": "a"})
+    page = generate_latest(families.registry).decode()
+    assert 'fairness_id="a"' not in page
+    assert 'fairness_id="b"' in page
