@@ -1,6 +1,6 @@
 """`make bench`: every benchmark, a table on screen and `build/bench.json`.
 
-python -m benchmarks [picks] [bodies] [parsing] [forms] [engine] [realtime] [lab] [ladder] [scraping] [proxy]
+python -m benchmarks [picks] [bodies] [parsing] [forms] [engine] [realtime] [lab] [ladder] [scraping] [metrics] [observability] [cluster] [kube] [proxy]
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import (
+    cluster,
     engine,
     flow,
     forms,
+    kube,
     lab,
     ladder,
+    metrics,
+    observability,
     parsing,
     picks,
     prefix_exact,
@@ -60,7 +64,8 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], Rows]]] = {
     ),
     "flow": (
         "Flow control by itself, on one core: dispatches per second with 5,000 outstanding, by upstream's PerformanceMatrix and by fairness "
-        "policy; us of CPU that it adds to a request that does not wait; 50,000 that do: bytes beside the request, us to come and to go",
+        "policy; us of CPU that it adds to a request that does not wait, by itself and in the picker; 5,000 that wait for memory: a look in vain, and each that can go; 50,000 "
+        "that wait: bytes beside the request, us to come and to go",
         flow.rows,
     ),
     "lab": (
@@ -92,6 +97,26 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], Rows]]] = {
         "the picker, and how old what it knows is",
         scraping.rows,
     ),
+    "metrics": (
+        "The picker's metrics page, ms of CPU in which nothing else is done: 1,000 endpoints, then 2,000 tenants with names of their own beside "
+        "them; again with upstream's older names",
+        metrics.rows,
+    ),
+    "observability": (
+        "One request in the picker, us of CPU without gRPC and Envoy, by what is kept and told of it: spans are made, batched and encoded, and "
+        "not sent",
+        observability.rows,
+    ),
+    "cluster": (
+        "Following a cluster's Pods (5 KB each) by list and watch, as some of them change: cores, how often and how long the picker takes a new "
+        "snapshot, how long until all are known, MB that this took",
+        cluster.cluster,
+    ),
+    "kube": (
+        "A picker in a cluster, with a real API server (`make kube`) and Pods that are scraped: its cores and memory without requests; ms from "
+        "a Pod that is ready to its first request, of 200",
+        kube.rows,
+    ),
     "proxy": (
         "CPU us per request through the real Envoy, 8 endpoints, a backend that answers at once. direct: Envoy alone; "
         "bare: a picker of grpc.aio without logic; lean: igw's own gateway; by body: the same, routed by the model's name; full: bodies through the picker both ways",
@@ -113,7 +138,7 @@ def table(title: str, rows: Rows) -> Table:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+        return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
     return "" if value is None else str(value)
 
 

@@ -17,7 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from igw.decision import Decision
 from igw.endpoint import Endpoint, Pool
+from igw.explaining.ceiling import Ceiling
+from igw.explaining.recorder import Recorder
+from igw.explaining.settings import Settings
 from igw.facts import Facts
 from igw.outcomes.learning import Learning
 from igw.outcomes.ledger import Ledger
@@ -28,7 +32,7 @@ from igw.prefix.hashing import block_hashes
 from igw.prefix.index import PrefixIndex
 from igw.request import Head, Request
 from igw.routing.pools import Pools
-from igw.routing.pricing import priced
+from igw.routing.pricing import priced, prospect
 from igw.routing.router import Router
 from igw.scheduling import builtin
 from igw.scheduling.observed import observed
@@ -108,6 +112,39 @@ def pick_microseconds(size: int) -> float:
         loop.close()
 
 
+def explained_microseconds(size: int) -> tuple[float, float]:
+    """Measure one pick in a pool of *size* and its end, without and with what keeps them to be explained: by turns, so that both have the same machine."""
+    router, ledger, _ = router_of(size)
+    requests = [request_of(chat(4_000, group=number % 16, number=number)) for number in range(64)]
+    usage = Usage(prompt_tokens=1000, completion_tokens=100, cached_tokens=0)
+    done = Outcome(End.COMPLETE, status=200, ttft_seconds=0.1, duration_seconds=2.0, usage=usage)
+    recorder = Recorder(Settings(), time.monotonic, lambda: router.scheduler, ledger.open_decisions)
+    ceiling = Ceiling(router._prefix, Families())
+
+    def ended(decision: Decision, outcome: Outcome) -> None:
+        if router.watchers:
+            recorder.ended(decision, outcome)
+
+    ledger.listen(ended)
+
+    async def sent() -> float:
+        start = time.process_time()
+        for request in requests:
+            decision = await router.route(request)
+            ledger.close(decision.id, done)
+        return (time.process_time() - start) / len(requests) * 1e6
+
+    async def by_turns() -> tuple[list[float], list[float]]:
+        taken: tuple[list[float], list[float]] = [], []
+        for turn in range(200):
+            router.watchers = (recorder.made, ceiling.made) if turn % 2 else ()
+            taken[turn % 2].append(await sent())
+        return taken
+
+    without, explained = asyncio.run(by_turns())
+    return float(np.median(without)), float(np.median(explained))
+
+
 def choose_microseconds(size: int, prompt_bytes: int) -> float:
     """Measure costs, scores and pick in a pool of *size* with ten requests in flight at each, facts being there."""
     router, _, pools = router_of(size)
@@ -127,7 +164,10 @@ def choose_microseconds(size: int, prompt_bytes: int) -> float:
     )  # fmt: skip
     oldest_use = np.zeros(int(slots.max()) + 1)
     return best(
-        lambda: router.scheduler.pick(request, priced(request, facts, promises, slots, oldest_use)[0]), 300
+        lambda: router.scheduler.pick(
+            request, priced(request, facts, prospect(request, facts, promises, slots), oldest_use)
+        ),
+        300,
     )
 
 
@@ -139,8 +179,11 @@ def picks() -> list[dict[str, Any]]:
             "pick_us": pick_microseconds(size),
             "choose_us": choose_microseconds(size, 4_000),
             "choose_220_kb_us": choose_microseconds(size, 220_000),
+            "unexplained_us": unexplained,
+            "explained_us": explained,
         }
         for size in SIZES
+        for unexplained, explained in [explained_microseconds(size)]
     ]
 
 

@@ -180,6 +180,14 @@ async def static_envoy(
             {"name": "picked", "type": "STATIC", "connect_timeout": "1s", "lb_policy": "LEAST_REQUEST",
              "load_assignment": {"cluster_name": "picked", "endpoints": [{"lb_endpoints": endpoints}]}}
         ]  # fmt: skip
+    async with envoy_of(folder, config) as pid:
+        await listening(port)
+        yield pid, f"127.0.0.1:{port}"
+
+
+@contextlib.asynccontextmanager
+async def envoy_of(folder: Path, config: Mapping[str, Any]) -> AsyncIterator[int]:
+    """Run Envoy with *config* as its bootstrap; its process id."""
     path = folder / "envoy.yaml"
     path.write_text(yaml.safe_dump(config))
     binary = shutil.which("envoy", path=str(Path(sys.executable).parent)) or shutil.which("envoy")
@@ -190,8 +198,7 @@ async def static_envoy(
         stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        await listening(port)
-        yield child.pid, f"127.0.0.1:{port}"
+        yield child.pid
     finally:
         child.terminate()
         await child.wait()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from igw.app import Picker, PickerSettings
+from igw.app.picker import Picker
+from igw.app.settings import PickerSettings
 from igw.config.manifests import load
 from igw.parsing.limits import Limits
 

@@ -45,3 +45,14 @@ def test_a_pool_is_named_by_namespace_and_name() -> None:
     pool = Pool("llama", "serving", (Endpoint.at("10.0.0.1", 1), Endpoint.at("10.0.0.2", 2)))
     assert pool.key == "serving/llama"
     assert len(pool) == 2
+
+
+def test_an_accelerator_is_named_by_the_first_label_that_does() -> None:
+    """Ours and upstream's before those that device plugins write."""
+    labels = {"nvidia.com/gpu.product": "NVIDIA-L4", "accelerator": "L4"}
+    assert Endpoint.at("192.0.2.1", 8000, labels=labels).accelerator == "L4"
+    assert (
+        Endpoint.at("192.0.2.1", 8000, labels={"nvidia.com/gpu.product": "NVIDIA-L4"}).accelerator
+        == "NVIDIA-L4"
+    )
+    assert Endpoint.at("192.0.2.1", 8000).accelerator == ""

@@ -12,6 +12,9 @@ from igw.endpoint import Endpoint
 from igw.facts import Column
 from igw.request import Request
 
+NO_RESERVATION = 0
+"""The id of a decision that reserves nothing: its request is sent to wait, and who lets it wait will decide and tell of its end."""
+
 
 class Delivery(msgspec.Struct, frozen=True):
     """What plugins want said with a pick, beside the pick itself."""
@@ -28,6 +31,18 @@ class Delivery(msgspec.Struct, frozen=True):
     """`ip:port` to send to in the picked endpoint's place, which is a rank behind that port. Retries are then not named."""
 
 
+class Fetched(msgspec.Struct, frozen=True):
+    """KV cache that the picked endpoint is expected to fetch instead of computing it."""
+
+    tokens: int
+    """Beyond those that it has, at four bytes each."""
+    seconds: float
+    """How long that is expected to take."""
+    tier: str
+    peer: str = ""
+    """`ip:port` of the endpoint that it comes from; empty where the engine finds it by itself."""
+
+
 class Decision(msgspec.Struct, frozen=True):
     """The pick for one request, with what is needed to explain it and to settle it afterwards."""
 
@@ -39,7 +54,9 @@ class Decision(msgspec.Struct, frozen=True):
     blocks: Sequence[int] = ()
     """Prefix block hashes of the prompt, as long as the index may still want them."""
     matched_tokens: int = 0
-    """Tokens of those blocks, at four bytes each."""
+    """Of the prompt's tokens, those that the picked endpoint was believed to have cached, at four bytes each."""
+    matched_by: str = ""
+    """By what that is known: `igw.facts.EXACT`, `SPECULATIVE` or `APPROXIMATE`; empty where nothing matched."""
     candidates: tuple[Endpoint, ...] = ()
     scores: Mapping[str, Column] = {}
     """Weighted score per candidate, by plugin name, in candidate order."""
@@ -47,6 +64,8 @@ class Decision(msgspec.Struct, frozen=True):
     """What the cost of each candidate was made of, in seconds, by term; empty where no plugin asked for it."""
     expected_ttft_seconds: float = 0.0
     """From dispatch to the first token, by what was known at the pick; 0 where no plugin asked for costs, and for output other than text."""
+    fetch: Fetched | None = None
+    """What it will not compute because it comes from elsewhere; None: nothing."""
     delivery: Delivery = Delivery()
     decided_at: float = 0.0
     """Seconds on the picker's monotonic clock."""
@@ -61,7 +80,8 @@ class Decision(msgspec.Struct, frozen=True):
     @property
     def uncached_tokens(self) -> int:
         """Prompt tokens that the picked endpoint is believed to have to compute."""
-        return max(0, self.request.prompt_tokens - self.matched_tokens)
+        held = self.matched_tokens + (self.fetch.tokens if self.fetch is not None else 0)
+        return max(0, self.request.prompt_tokens - held)
 
     @property
     def destination(self) -> str:

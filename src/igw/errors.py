@@ -5,7 +5,9 @@ Mapping to HTTP or to an exit code happens elsewhere; everything that is not one
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 
 
 class DropReason(StrEnum):
@@ -75,6 +77,8 @@ class NobodyLeft(Rejected):
     code = "ResourceExhausted"
     reason = DropReason.SATURATED
     retry_after_seconds = 1
+    left_out: Mapping[str, Sequence[str]] = MappingProxyType({})
+    """By name of the filter: `ip:port` of the candidates that it left out."""
 
 
 class Shed(Rejected):
@@ -98,7 +102,7 @@ class QueueFull(Rejected):
     """As many requests wait as may wait (upstream: 429)."""
 
     status = 429
-    code = "TooManyRequests"
+    code = "ResourceExhausted"
     reason = DropReason.QUEUE_FULL
     retry_after_seconds = 1
 
@@ -107,7 +111,7 @@ class WaitedTooLong(Rejected):
     """The request has waited as long as it may, in a pool that has endpoints (upstream: 429)."""
 
     status = 429
-    code = "TooManyRequests"
+    code = "ResourceExhausted"
     reason = DropReason.TTL_EXPIRED
     retry_after_seconds = 1
 
@@ -133,7 +137,7 @@ class EvictedInFlight(Rejected):
     """The request was running and was ended to make room for more important ones (upstream: 429)."""
 
     status = 429
-    code = "TooManyRequests"
+    code = "ResourceExhausted"
     reason = DropReason.EVICTED
     retry_after_seconds = 1
 

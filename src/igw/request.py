@@ -6,6 +6,7 @@ How its bytes are read is `parsing`; where it goes is `decision`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -94,6 +95,8 @@ class Request(msgspec.Struct, frozen=True):
     """What the client wants at most, by header."""
     tpot_objective_seconds: float | None = None
     """Likewise, per output token."""
+    e2e_objective_seconds: float | None = None
+    """Likewise, to the end of the answer."""
     conditional: bool = False
     """Only to be served where its prefix is cached (`Prefer: if-available`); else 412."""
     attributes: Mapping[str, str] = {}
@@ -110,3 +113,7 @@ class Request(msgspec.Struct, frozen=True):
     def prompt_tokens(self) -> int:
         """Estimated tokens of the prompt: four bytes each, upstream's rule without a tokenizer."""
         return self.prompt_bytes // 4
+
+
+WITHOUT_BODY: Mapping[str, Any] = {"prompt": (), "model_value": None, "body": b""}
+"""What is replaced of a request once it is decided: its body must not live as long as the answer."""

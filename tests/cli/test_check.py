@@ -166,3 +166,19 @@ def test_engines_by_configuration_are_checked(sound: Path) -> None:
     assert "engineConfigs[0].kvUsageSpec: `kv{` is no metric (write name or name{label=value})" in said
     sound.write_text(text.replace("kv{", "kv"))
     assert run("-f", sound)[0] == 0
+
+
+def test_a_local_tokenizer_is_loaded(sound: Path) -> None:
+    """A folder that has none is an error of the file."""
+    sound.write_text(
+        SOUND.replace(
+            "plugins: [",
+            "plugins: [{type: token-producer, parameters: {local: {modelTokenizerMap: {m: nowhere}}}}, ",
+            1,
+        )
+    )
+    status, _, said = run("-f", sound)
+    assert status == 1
+    assert said == (
+        "igw check: token-producer: local.modelTokenizerMap: there is no nowhere (name a model's folder, or its tokenizer.json)\n"
+    )

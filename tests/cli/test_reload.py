@@ -10,7 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from igw.app import Picker, PickerSettings
+from igw.app.picker import Picker
+from igw.app.settings import PickerSettings
 from igw.config.manifests import load, with_picker_config
 from igw.decision import Decision
 from igw.errors import ConfigError

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.examples.running import ROOT, running
-from tests.stack.conftest import Lines
+from tests.stack.conftest import foreign, free_port
 
 LITELLM = ROOT / "build" / "litellm" / "bin" / "litellm"
 EXAMPLE = ROOT / "examples" / "litellm"
@@ -28,40 +24,6 @@ START_SECONDS = 120.0
 def blocks(language: str) -> list[str]:
     """Return the README's code blocks in *language*."""
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-
-
-def free_port() -> int:
-    """Return a port that nobody has at the moment: LiteLLM does not say which one it took."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def proxy(start: str, folder: Path) -> Iterator[Lines]:
-    """Run the commands that start LiteLLM, in a process group that ends with the block; gives its log."""
-    process = subprocess.Popen(
-        ["bash", "-euc", start],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    log = Lines(process.stdout)
-    try:
-        log.until("Uvicorn running on", START_SECONDS)
-        yield log
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(20)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        log.rest()
 
 
 @pytest.mark.skipif(not LITELLM.exists(), reason="`make test-litellm` sets LiteLLM up")
@@ -81,7 +43,7 @@ def test_chats_pass_litellm_and_igw_whole_and_streamed(tmp_path: Path) -> None:
         ):
             assert before in start
             start = start.replace(before, now)
-        with proxy(start, tmp_path) as log:
+        with foreign(["bash", "-euc", start], tmp_path, "Uvicorn running on", START_SECONDS) as log:
             environment = {**os.environ, "LITELLM_MASTER_KEY": KEY}
             said = []
             for command in (["bash", "-euc", ask], [sys.executable, "-c", program]):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from igw.app.settings import PickerSettings
 from tests.extproc.wire import (
     LEAST_LOADED,
     SSE,
@@ -141,6 +142,15 @@ async def test_h10_to_h12_the_gateways_subset_is_kept_to(
             return
         assert (503, "ServiceUnavailable") == refusal(replies)[:2]
         assert "rejected-no-endpoints" == refusal_headers(replies)["x-llm-d-request-dropped-reason"]
+
+
+async def test_the_gateways_subset_can_be_ignored(tmp_path: Path) -> None:
+    """By upstream's `--disable-endpoint-subset-filter`."""
+    settings = PickerSettings(paths=(), ignores_subsets=True)
+    async with wire(tmp_path, *LEAST_LOADED, settings=settings) as picker:
+        for subset in ([P3], ["192.168.1.99:8000"]):
+            replies = await picker.exchange(*standard("sql-lora", ADAPTER, subset=subset))
+            assert routed_to(replies) == P2
 
 
 async def test_h13_a_model_that_is_asked_for_directly_stays(tmp_path: Path) -> None:

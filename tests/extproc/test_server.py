@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import gc
 import itertools
 import json
 from collections.abc import AsyncIterator, Iterable
@@ -489,3 +490,20 @@ async def test_a_proxy_that_has_all_of_a_streamed_body_may_be_gone_at_once(at: i
                 Leaves([request_headers(), request_body(body)])
             )
         assert open_after == harness.ledger.statistics().open
+
+
+async def test_a_proxy_that_has_gone_is_no_fault_of_what_is_told_beside() -> None:
+    """One of the errors that gRPC has for it is exported by no name of its own."""
+    faults: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
+    ended = asyncio.Event()
+
+    async def telling() -> None:
+        ended.set()
+        raise grpc.aio.InternalError("Failed to execute a batch of operations")
+
+    async with Harness().serving() as harness:
+        harness.service.keep(telling())
+        await ended.wait()
+    gc.collect()
+    assert not faults

@@ -14,11 +14,13 @@ import pytest
 from envoy.config.core.v3 import base_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from igw.app import Picker, PickerSettings
+from igw.app.picker import Picker
+from igw.app.settings import PickerSettings
 from igw.config.manifests import load
 from igw.decision import Decision
 from igw.errors import ConfigError
-from igw.extproc.listening import HealthSays, Limits, Ports, listen
+from igw.extproc.health import HealthSays
+from igw.extproc.listening import Limits, Ports, listen
 from igw.request import Request
 from tests.extproc.wire import (
     LEAST_LOADED,
@@ -456,12 +458,12 @@ async def test_w24_a_picker_that_goes_says_so_before_it_goes() -> None:
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(where))
         stub = health_pb2_grpc.HealthStub(channel)
         watched = stub.Watch(health_pb2.HealthCheckRequest(service="readiness"))
-        await says.serving()
+        says.serving()
         seen = [await watched.read()]
         if seen[-1].status != health_pb2.HealthCheckResponse.SERVING:
             seen.append(await watched.read())
         assert health_pb2.HealthCheckResponse.SERVING == seen[-1].status
-        await says.stopping()
+        await says.leaving(0)
         gone = await watched.read()
         assert health_pb2.HealthCheckResponse.NOT_SERVING == gone.status
         alive = await stub.Check(health_pb2.HealthCheckRequest(service="liveness"))

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from igw.app import PickerSettings
+from igw.app.settings import PickerSettings
 from igw.decision import Decision
 from igw.errors import DropReason, Rejected
 from igw.request import Request
@@ -133,6 +133,19 @@ async def test_a_body_that_is_not_shown_needs_no_model(tmp_path: Path) -> None:
         assert ["request_headers", "response_headers"] == kinds(replies)
         assert P2 == routed_to(replies)
         assert 1 == picker.open()
+
+
+async def test_who_tells_no_path_gets_the_pick_with_the_headers_and_its_prompt_is_read(
+    tmp_path: Path,
+) -> None:
+    """As the process beside NGINX asks: no pseudo headers, names in capitals, one whole body; it looks at the reply to the headers only."""
+    opening = headers("")
+    del opening.request_headers.headers.headers[:]
+    opening.request_headers.headers.headers.add(key="Content-Type", value="application/json")
+    async with wire(tmp_path, *LEAST_LOADED) as picker:
+        replies = await picker.exchange(opening, body(prompt("llama")))
+        assert P2 == routed_to(replies)
+        assert 1 == picker.metric("request_total", model_name="llama")
 
 
 async def test_a_hint_that_comes_with_the_body_counts(tmp_path: Path) -> None:
@@ -305,7 +318,7 @@ async def test_a_header_fills_in_a_missing_name_too(tmp_path: Path) -> None:
 
 def test_settings_of_the_server_are_those_of_the_picker() -> None:
     """Whoever starts a picker can ask for them."""
-    from igw.app import Picker
+    from igw.app.picker import Picker
 
     asked = PickerSettings(
         paths=(), emit_endpoint_scores=True, plain_text_errors=True, fail_open_on_faults=True

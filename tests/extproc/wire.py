@@ -14,7 +14,8 @@ import yaml
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from google.protobuf import struct_pb2
 
-from igw.app import Picker, PickerSettings
+from igw.app.picker import Picker
+from igw.app.settings import PickerSettings
 from igw.config.manifests import load
 from igw.extproc.server import SERVICE
 from igw.facts import Adapters

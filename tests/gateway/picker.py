@@ -20,6 +20,8 @@ from google.protobuf import json_format
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 
+from igw.outcomes.access_log import records
+
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 DESTINATION = "x-gateway-destination-endpoint"
 
@@ -114,11 +116,8 @@ class Picker(external_processor_pb2_grpc.ExternalProcessorServicer):  # type: ig
         await self._server.stop(None)
 
     async def _export(self, request: Any, _context: Any) -> Any:
-        for resource in request.resource_logs:
-            # the installed descriptor's names for scope_logs and log_records
-            for scope in resource.instrumentation_library_logs:
-                for record in scope.logs:
-                    self.logs.put_nowait({item.key: item.value.string_value for item in record.attributes})
+        for record in records(request):
+            self.logs.put_nowait({item.key: item.value.string_value for item in record.attributes})
         return logs_service_pb2.ExportLogsServiceResponse()
 
     async def Process(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802

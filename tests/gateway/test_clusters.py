@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from igw.gateway.clusters import for_picker
-from igw.gateway.xds import CLUSTER, resource
+from igw.discovery.snapshot import pools
+from igw.gateway.clusters import assignment, for_picker
+from igw.gateway.settings import GatewaySettings
+from igw.gateway.translate import translate
+from igw.gateway.xds import CLUSTER, ROUTES, resource
 
 
 async def test_a_dead_first_pick_is_followed_by_the_second(
@@ -93,7 +96,7 @@ async def _status(client: Any) -> int:
 )
 def test_a_picker_may_have_a_name(hostport: str, kind: str) -> None:
     """Host names are resolved by Envoy, addresses are not."""
-    cluster: Any = resource(CLUSTER, for_picker(hostport))
+    cluster: Any = resource(CLUSTER, for_picker(hostport, GatewaySettings()))
     assert cluster.DiscoveryType.Name(cluster.type) == kind
     assert (
         "["
@@ -104,4 +107,53 @@ def test_a_picker_may_have_a_name(hostport: str, kind: str) -> None:
 def test_a_picker_without_a_port_is_refused() -> None:
     """The sentence says what is expected."""
     with pytest.raises(ValueError, match="'epp' is not host:port"):
-        for_picker("epp")
+        for_picker("epp", GatewaySettings())
+
+
+UPDATES = "x-igw-queue-updates"
+
+
+async def test_a_waiting_room_gets_what_is_picked_for_it_and_nothing_else(
+    serve: Any, picker: Any, manifests: Any, gateway: Any, wire: Any
+) -> None:
+    """It is a host of the pool to which nothing falls back, not even when no other is ready."""
+    server, room = await serve(), await serve()
+    client = await gateway(manifests({"chat": [server.address]}), waiting_room=room.address)
+    picker.decide = lambda _asked: wire.Pick(room.address, {"x-igw-waiting-room": "token"})
+    status, _, answer = await client.ask(headers={UPDATES: "true", "x-igw-waiting-room": "the client's"})
+    assert (status, answer["server"]) == (200, room.address)
+    assert answer["headers"]["x-igw-waiting-room"] == "token"
+    assert UPDATES not in answer["headers"]
+    assert picker.asked[-1].headers[UPDATES] == "true"
+    assert "x-igw-waiting-room" not in picker.asked[-1].headers
+    picker.decide = lambda _asked: wire.Pick()
+    assert {(await client.ask())[2]["server"] for _ in range(10)} == {server.address}
+    await server.stop()
+    status, _, _ = await client.ask()
+    assert status == 503
+
+
+async def test_where_there_is_no_waiting_room_the_picker_hears_of_nobody_who_wants_one(
+    serve: Any, picker: Any, manifests: Any, gateway: Any
+) -> None:
+    """Else it might send requests where Envoy would not follow."""
+    server = await serve()
+    client = await gateway(manifests({"chat": [server.address]}))
+    await client.ask(headers={UPDATES: "true"})
+    assert UPDATES not in picker.asked[-1].headers
+
+
+async def test_a_pool_of_http2_has_no_waiting_room(manifests: Any) -> None:
+    """That speaks HTTP/1.1."""
+    settings = GatewaySettings(waiting_room="127.0.0.1:9005", pickers={"default/other": "127.0.0.1:9102"})
+    objects = manifests({"plain": ["10.0.0.1:8000"], "other": ["10.0.0.2:8000"]})
+    hosts = {
+        pool.key: len(assignment(pool, pools(objects)[pool.key], settings)["endpoints"][0]["lb_endpoints"])
+        for pool in objects.pools
+    }
+    assert hosts == {"default/plain": 2, "default/other": 1}  # the other's picker is another one
+    (grpc,) = manifests({"grpc": ["10.0.0.1:8000"]}, protocol="kubernetes.io/h2c").pools
+    assert settings.waiting_room_of(grpc.key, http2=True) == ""
+    snapshot = translate(manifests({"grpc": ["10.0.0.1:8000"]}, protocol="kubernetes.io/h2c"), settings)
+    (routes,) = snapshot.of(ROUTES).values()
+    assert UPDATES in str(routes.virtual_hosts[0].routes[-1].route.weighted_clusters)

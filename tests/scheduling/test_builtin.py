@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igw.endpoint import Endpoint
+from igw.endpoint import Endpoint, Pool
 from igw.facts import Adapters, Facts
+from igw.prefix.events import PORT_LABEL
 from igw.request import Head, Request
 from igw.scheduling.builtin import ADMITTERS, PICKERS, SCORERS, default
 from igw.scheduling.pickers.max_score import MaxScorePicker
@@ -124,3 +125,21 @@ def test_the_default_weighs_the_work_that_is_saved_against_the_work_that_waits()
     for cost, picked in (([1.0, 2.0], [0, 1]), ([2.0, 1.0], [1, 0])):
         facts = Facts(*[none] * 5, cost=np.array(cost), own_cost=np.array([0.5, 0.5]), oldest_use=none)
         assert default().pick(REQUEST, facts).picked == picked
+
+
+def test_endpoints_that_publish_make_the_default_listen() -> None:
+    """The label is enough; without it nothing is added. An index that stays is kept."""
+    silent = Pool("p", "default", (Endpoint.at("10.0.0.1", 8000),))
+    telling = Pool("q", "default", (Endpoint.at("10.0.0.2", 8000, labels={PORT_LABEL: "5557"}),))
+    plain, exact = default([silent]), default([silent, telling])
+    assert plain == default()
+    assert plain.plugins.producers == ()
+    assert exact.profiles == plain.profiles
+    assert [[each.name for each in level] for level in exact.plugins.producers] == [
+        ["token-producer"],
+        ["precise-prefix-cache-producer"],
+    ]
+    again = default([telling], exact.plugins)
+    for name, plugin in exact.plugins.by_name.items():
+        assert again.plugins.by_name[name] is plugin
+    assert default([telling]).plugins.by_name["token-producer"] is not exact.plugins.by_name["token-producer"]

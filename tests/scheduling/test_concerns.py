@@ -68,6 +68,9 @@ def found(text: str, interval: float = 0.05, simulators: tuple[Document, ...] = 
             "not longer than the scrape interval of 0.05 s",
         ),
         ("IGW015", "flowControl: {maxRequests: 5}\n" + SOUND, "nobody waits without the feature gate"),
+        ("IGW015", "featureGates: [flowControl=false]\nflowControl: {maxRequests: 5}\nplugins: [{type: marginal-work-scorer}]", "nobody waits"),
+        ("IGW015", "plugins: [{type: queue-scorer}, {type: precise-prefix-cache-producer,"
+         " parameters: {indexerConfig: {kvBlockIndexConfig: {redisConfig: {address: r}}}}}]", "every picker hears the engines itself"),
         ("IGW015", SOUND.replace("}]\nsched", "}, {type: models-data-source}]\nsched"), "nothing reads it"),
         ("IGW015", SOUND + "dataLayer: {peerDiscovery: {pluginRef: x}}", "nothing uses it"),
         (

@@ -21,6 +21,8 @@ HEAD = """\
 apiVersion: inference.networking.x-k8s.io/v1alpha1
 kind: EndpointPickerConfig
 """
+PRICING = "plugins: [{type: marginal-work-scorer}]\n"
+"""Requests wait by a file that prices work, whether the gate is written or not."""
 
 
 def made(folder: Path, text: str) -> Scheduler:
@@ -253,6 +255,18 @@ def test_an_empty_file_is_a_random_choice(tmp_path: Path) -> None:
         pytest.param(
             "featureGates: [flowControl]\nflowControl: {usageLimitPolicyPluginRef: fcfs-ordering-policy}",
             "$.flowControl.usageLimitPolicyPluginRef", "is no limit policy", id="policy of another kind",
+        ),
+        pytest.param(
+            PRICING + "flowControl: {usageLimitPolicyPluginRef: static-usage-limit-polici}",
+            "$.flowControl.usageLimitPolicyPluginRef", "(did you mean static-usage-limit-policy?)", id="missing limit without gate",
+        ),
+        pytest.param(
+            PRICING + "flowControl: {defaultPriorityBand: {fairnessPolicyRef: fair}}",
+            "$.flowControl.defaultPriorityBand.fairnessPolicyRef", "there is no plugin `fair`", id="missing policy without gate",
+        ),
+        pytest.param(
+            PRICING + "flowControl: {priorityBands: [{priority: 1, orderingPolicyRef: static-usage-limit-policy}]}",
+            "$.flowControl.priorityBands[0].orderingPolicyRef", "is no ordering policy", id="policy of another kind without gate",
         ),
         pytest.param(
             "plugins: [{type: metrics-data-source, parameters: {pth: /m}}]",

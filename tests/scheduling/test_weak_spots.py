@@ -438,9 +438,7 @@ async def test_63_a_new_configuration_starts_with_what_is_known(tmp_path: Path) 
     """Weights change between two requests; the prefix index and the load counts stay."""
     gateway = Gateway()
     decision = await gateway.decide("x" * 8000)
-    gateway.router.scheduler = made(
-        tmp_path, "plugins: [{type: prefix-cache-scorer}, {type: max-score-picker}]\n"
-    )
+    gateway.router.use(made(tmp_path, "plugins: [{type: prefix-cache-scorer}, {type: max-score-picker}]\n"))
     assert (await gateway.decide("x" * 8000)).endpoint == decision.endpoint
     assert gateway.columns.inflight.sum() == 2
 

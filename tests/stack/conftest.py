@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -21,7 +21,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "examples" / "quickstart"
-FREE = ("--picker-port", "0", "--health-port", "0", "--metrics-port", "0")
+FREE = ("--picker-port", "0", "--health-port", "0", "--metrics-port", "0", "--dashboard-port", "0")
 PATIENCE_SECONDS = 30.0
 
 
@@ -128,6 +128,43 @@ class Up:
             with contextlib.suppress(ConnectionRefusedError), socket.create_connection((host, int(port)), 1):
                 left.append(address)
         return left + [str(path) for path in self.temporary.iterdir()]
+
+
+def free_port() -> int:
+    """Return a port that nobody has at the moment, for a program that does not say which one it took."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def foreign(
+    command: Sequence[str], folder: Path, ready: str, patience_seconds: float, **environment: str
+) -> Iterator[Lines]:
+    """Run somebody else's server in a process group that ends with the block; gives its log, once a line with *ready* is there."""
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **environment},
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    log = Lines(process.stdout)
+    try:
+        log.until(ready, patience_seconds)
+        yield log
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        log.rest()
 
 
 Launch = Callable[..., Up]

@@ -106,5 +106,6 @@ def test_make_alone_lists_every_target(clone: Path) -> None:
     """Somebody who types `make` learns what there is."""
     listed = [line.split()[1] for line in make(clone).stdout.splitlines()]
     assert listed == [
-        "help", "setup", "demo", "test", "test-litellm", "lint", "check", "bench", "lock", "clean",
+        "help", "setup", "demo", "test", "test-litellm", "test-vllm", "test-observability", "chromium", "kube", "test-kube", "manifests", "lint", "check",
+        "bench", "lock", "clean",
     ]  # fmt: skip

@@ -21,7 +21,9 @@ def busy() -> Iterator[int]:
 @pytest.mark.parametrize("flag", ["picker_port", "health_port", "metrics_port", "admin_port"])
 def test_a_busy_port_names_its_flag(flag: str, busy: int) -> None:
     """The sentence has the port, the address and the cure."""
-    settings = Settings(**{"picker_port": 0, "health_port": 0, "metrics_port": 0, flag: busy})
+    settings = Settings(
+        **{"picker_port": 0, "health_port": 0, "metrics_port": 0, "dashboard_port": 0, flag: busy}
+    )
     name = "--" + flag.replace("_", "-")
     with pytest.raises(ConfigError) as refusal:
         settings.require_free_ports()

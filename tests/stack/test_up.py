@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
-FREE = ("--picker-port", "0", "--health-port", "0", "--metrics-port", "0")
+FREE = ("--picker-port", "0", "--health-port", "0", "--metrics-port", "0", "--dashboard-port", "0")
 
 
 def ask(address: str) -> int:
@@ -78,6 +78,7 @@ def test_a_start_shows_every_part_in_order_with_its_address(stack: Up) -> None:
     assert [tick.split(" gRPC")[0] for tick in ticks] == [
         "model servers",
         "endpoint picker",
+        "dashboard",
         "Envoy",
         "Envoy",
     ]

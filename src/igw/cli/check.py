@@ -87,12 +87,13 @@ def _checked(
     from igw.scheduling.resolved import resolve
     from igw.scraping.settings import Scraping
     from igw.scraping.settings import configured as scraped
+    from igw.tokenizing.following import check as check_tokenizers
 
     resolved = resolve(document)
     if resolved.later:
         configured.decoded(resolved.specs.values())  # it cannot be built, but what there is must be right
     else:
-        configured.built(resolved)
+        check_tokenizers(configured.built(resolved).plugins.by_name)
     scraping = scraped(resolved, Scraping(interval))
     found = concerns(resolved, scraping.interval_seconds, manifests.simulators)
     return printed.document(resolved), [(each.code, each.where, each.message) for each in found]

@@ -15,6 +15,7 @@ import typer
 import yaml
 from msgspec import inspect as types
 
+from igw.cli.groups import declare
 from igw.errors import ConfigError
 
 _SCALARS: dict[type, Any] = {types.IntType: int, types.FloatType: float, types.BoolType: bool}
@@ -64,11 +65,7 @@ def with_options(options: list[Dial]) -> Callable[[Callable[..., None]], Callabl
     def extend(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command, eval_str=True)
         own = list(signature.parameters.values())[:-1]
-        taken = [option.option() for option in options]
-        # Typer reads both, and prefers the hints where it finds the name.
-        command.__signature__ = signature.replace(parameters=own + taken)  # type: ignore[attr-defined]
-        command.__annotations__ = {each.name: each.annotation for each in own + taken}
-        return command
+        return declare(command, own + [option.option() for option in options])
 
     return extend
 

@@ -15,7 +15,7 @@ from igw.config.manifests import Manifests, load
 from igw.discovery.files import watch
 from igw.errors import ConfigError
 from igw.gateway.run import EnvoyExited, GatewayRunner
-from igw.gateway.settings import GatewaySettings
+from igw.gateway.settings import GatewaySettings, PickerTls
 from igw.gateway.xds import split_hostport
 from igw.telemetry import log
 
@@ -35,6 +35,20 @@ def gateway(  # noqa: PLR0913, PLR0917 - one parameter per flag
             metavar="HOST:PORT",
         ),
     ] = "",
+    waiting_room: Annotated[
+        str,
+        typer.Option(
+            help="The picker's waiting room, as it was told by `igw epp --waiting-room`.", metavar="IP:PORT"
+        ),
+    ] = "",
+    picker_tls: Annotated[
+        bool,
+        typer.Option("--picker-tls", help="Speak TLS to the picker and to a body-based router of its own."),
+    ] = False,
+    picker_ca_file: Annotated[
+        Path | None,
+        typer.Option(help="Who signs their certificates, PEM; turns TLS on. Without any will do."),
+    ] = None,
     picker_pings: Annotated[
         bool,
         typer.Option(
@@ -63,6 +77,8 @@ def gateway(  # noqa: PLR0913, PLR0917 - one parameter per flag
     settings = GatewaySettings(
         picker=picker,
         body_router=body_router,
+        waiting_room=waiting_room,
+        picker_tls=PickerTls(picker_ca_file) if picker_tls or picker_ca_file else None,
         picker_pings=picker_pings,
         max_request_body_bytes=max_request_body_bytes,
         health_path=health_path,
@@ -70,8 +86,9 @@ def gateway(  # noqa: PLR0913, PLR0917 - one parameter per flag
     )
     try:
         _check_address("--picker", picker)
-        if body_router:
-            _check_address("--body-router", body_router)
+        for flag, address in (("--body-router", body_router), ("--waiting-room", waiting_room)):
+            if address:
+                _check_address(flag, address)
         manifests = load(files)
         runner = GatewayRunner(manifests, settings, admin_port=admin_port, concurrency=concurrency)
         uvloop.run(_serve(runner, manifests, files))

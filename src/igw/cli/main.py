@@ -9,7 +9,22 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-COMMANDS = ("up", "epp", "gateway", "bbr", "sim", "replay", "check", "convert")
+from igw.cli.groups import Command
+
+COMMANDS = (
+    "up",
+    "epp",
+    "gateway",
+    "bbr",
+    "sim",
+    "replay",
+    "check",
+    "explain",
+    "top",
+    "convert",
+    "crds",
+    "manifests",
+)
 """Each is a function of its name in the module of its name."""
 
 
@@ -23,7 +38,7 @@ class _Commands(TyperGroup):
         if name not in COMMANDS:
             return None
         one = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
-        one.command(name)(getattr(importlib.import_module(f"igw.cli.{name}"), name))
+        one.command(name, cls=Command)(getattr(importlib.import_module(f"igw.cli.{name}"), name))
         return get_command(one)
 
 

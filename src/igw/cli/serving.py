@@ -29,5 +29,5 @@ async def serve(running: Callable[[], AbstractAsyncContextManager[msgspec.Struct
     """Be in what *running* makes inside the loop, which yields its addresses, until it is asked to stop."""
     stop = stop_asked()
     async with running() as addresses:
-        say_ready(**msgspec.structs.asdict(addresses))
+        say_ready(**{name: where for name, where in msgspec.structs.asdict(addresses).items() if where})
         await stop.wait()

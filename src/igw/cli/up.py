@@ -15,6 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
+from igw.cli.shadow_flags import Files, Share
+
 
 def up(  # noqa: PLR0913, PLR0917 - one parameter per flag
     file: Annotated[
@@ -30,6 +32,7 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per flag
     metrics_port: Annotated[
         int, typer.Option(help="Port of the picker's metrics; 0 is any free one.")
     ] = 9090,
+    dashboard_port: Annotated[int, typer.Option(help="Port of the dashboard; 0 is any free one.")] = 8081,
     admin_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of Envoy's admin page; 0 is any free one.")
     ] = 0,
@@ -37,6 +40,8 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per flag
     allow_experimental_plugins: Annotated[
         bool, typer.Option("--allow-experimental-plugins", help="Allow plugins that upstream calls Alpha.")
     ] = False,
+    shadow_config_file: Files = None,
+    shadow_share: Share = 0.1,
     check: Annotated[
         bool,
         typer.Option(
@@ -66,9 +71,12 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per flag
         picker_port,
         health_port,
         metrics_port,
+        dashboard_port,
         admin_port,
         concurrency,
         allow_experimental=allow_experimental_plugins,
+        shadows=tuple(shadow_config_file or ()),
+        shadow_share=shadow_share,
     )
     raise typer.Exit(uvloop.run((_check if check else _up)(tuple(file), settings, report)))
 

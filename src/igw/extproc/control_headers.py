@@ -9,6 +9,7 @@ CONTROL_HEADERS = frozenset(
         "x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite",
         "x-llm-d-slo-ttft-ms", "x-slo-ttft-ms", "x-llm-d-slo-tpot-ms", "x-slo-tpot-ms",
         "x-gateway-destination-endpoint-subset", "x-gateway-destination-endpoint-served",
-        "x-llm-d-request-dropped-reason", "x-igw-queue-ttl-ms",
+        "x-llm-d-request-dropped-reason", "x-igw-queue-ttl-ms", "x-igw-queue-updates",
+        "x-igw-explain", "x-igw-slo-e2e-ms",
     }
 )  # fmt: skip

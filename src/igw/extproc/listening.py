@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import grpc
 import msgspec
 from aiohttp import web
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from prometheus_client import CollectorRegistry, exposition
+from aiohttp.typedefs import Middleware
+from grpc_health.v1 import health_pb2_grpc
+from prometheus_client import CollectorRegistry
 
 from igw.endpoint import hostport
 from igw.errors import ConfigError
-from igw.extproc.server import SERVICE
-
-HEALTH_SERVICES = ("liveness", "readiness", SERVICE, "")
-"""Names that protocol 004 asks of the health service, and the empty one for any client. A stopping process is still alive."""
+from igw.extproc.certificates import Tls, credentials
+from igw.extproc.health import HealthSays
+from igw.telemetry import exposition
 
 Page = Callable[[], bytes]
 
@@ -29,6 +28,8 @@ class Ports(msgspec.Struct, frozen=True):
     grpc: int
     health: int
     metrics: int
+    dashboard: int | None = None
+    """What is served for metrics is served there too (`--dashboard-port`); None: nowhere else."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -45,32 +46,10 @@ class Addresses(msgspec.Struct, frozen=True):
     grpc: str
     health: str
     metrics: str
-
-
-class HealthSays:
-    """What the health service says."""
-
-    def __init__(self) -> None:
-        self.servicer = health.aio.HealthServicer()
-        self._stopping_at: float | None = None
-
-    @property
-    def stopping_seconds(self) -> float:
-        """For how long it has said that no new exchange should come."""
-        return 0.0 if self._stopping_at is None else asyncio.get_running_loop().time() - self._stopping_at
-
-    async def serving(self) -> None:
-        """Say that everything is well."""
-        await self._say(HEALTH_SERVICES, health_pb2.HealthCheckResponse.SERVING)
-
-    async def stopping(self) -> None:
-        """Say that no new exchange should come."""
-        self._stopping_at = asyncio.get_running_loop().time()
-        await self._say(HEALTH_SERVICES[1:], health_pb2.HealthCheckResponse.NOT_SERVING)
-
-    async def _say(self, services: Sequence[str], status: int) -> None:
-        for service in services:
-            await self.servicer.set(service, status)
+    waiting_room: str = ""
+    """Empty: there is none."""
+    dashboard: str = ""
+    """Likewise: it is where metrics are alone."""
 
 
 async def listen(
@@ -79,15 +58,41 @@ async def listen(
     handlers: Sequence[grpc.GenericRpcHandler],
     says: HealthSays,
     limits: Limits,
-    credentials: grpc.ServerCredentials | None = None,
+    tls: Tls | None = None,
 ) -> tuple[str, str]:
-    """Serve *handlers* and health until *stack* is left; return the addresses for gRPC (with TLS if there are *credentials*) and health.
+    """Serve *handlers* and health until *stack* is left; return the addresses for gRPC and health, which never has TLS.
+
+    Health answers until the last exchange is over.
 
     Raises:
-        ConfigError: a port that is taken.
+        ConfigError: a port that is taken, or a certificate that cannot be used.
     """
+    health_server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    health_pb2_grpc.add_HealthServicer_to_server(says.on_health, health_server)
+    where = hostport(ports.bind_address, ports.health)
+    with _told("--grpc-health-port", where):
+        health_bound = health_server.add_insecure_port(where)
+    server = _grpc_server(limits)
+    server.add_generic_rpc_handlers(tuple(handlers))
+    health_pb2_grpc.add_HealthServicer_to_server(says.on_grpc, server)
+    spoken = credentials(tls) if tls is not None else None
+    where = hostport(ports.bind_address, ports.grpc)
+    with _told("--grpc-port", where):
+        bound = server.add_secure_port(where, spoken) if spoken else server.add_insecure_port(where)
+
+    async def stop() -> None:
+        await server.stop(max(0.0, limits.drain_seconds - says.stopping_seconds))
+
+    await health_server.start()
+    stack.push_async_callback(health_server.stop, 0)
+    await server.start()
+    stack.push_async_callback(stop)
+    return hostport(ports.bind_address, bound), hostport(ports.bind_address, health_bound)
+
+
+def _grpc_server(limits: Limits) -> grpc.aio.Server:
     longest = limits.max_body_bytes + (1 << 20)
-    server = grpc.aio.server(
+    return grpc.aio.server(
         options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", longest),
                  ("grpc.max_send_message_length", longest),
                  # Envoy pings to find out whether we still live while it waits; by default that counts as abuse.
@@ -95,54 +100,50 @@ async def listen(
                  # Windows that grow with the bandwidth let tens of megabytes of a large body pile up here, unread.
                  ("grpc.http2.bdp_probe", 0)]
     )  # fmt: skip
-    server.add_generic_rpc_handlers(tuple(handlers))
-    health_server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    for each in (server, health_server):
-        health_pb2_grpc.add_HealthServicer_to_server(says.servicer, each)
-    where = hostport(ports.bind_address, ports.grpc)
-    with _told("--grpc-port", where):
-        bound = server.add_secure_port(where, credentials) if credentials else server.add_insecure_port(where)
-    await server.start()
-
-    async def stop() -> None:
-        await server.stop(max(0.0, limits.drain_seconds - says.stopping_seconds))
-
-    stack.push_async_callback(stop)
-    where = hostport(ports.bind_address, ports.health)
-    with _told("--grpc-health-port", where):
-        health_bound = health_server.add_insecure_port(where)
-    await health_server.start()
-    stack.push_async_callback(health_server.stop, 0)
-    return hostport(ports.bind_address, bound), hostport(ports.bind_address, health_bound)
 
 
 async def show(
-    stack: contextlib.AsyncExitStack, ports: Ports, registry: CollectorRegistry, pages: Mapping[str, Page]
-) -> str:
-    """Serve `/metrics` of *registry*, and *pages* of JSON by path, until *stack* is left; return the address.
+    stack: contextlib.AsyncExitStack,
+    ports: Ports,
+    registry: CollectorRegistry,
+    pages: Mapping[str, Page],
+    routes: Iterable[web.AbstractRouteDef] = (),
+    guard: Middleware | None = None,
+) -> tuple[str, str]:
+    """Serve `/metrics` of *registry*, *pages* of JSON by path and *routes* until *stack* is left; return the addresses for metrics and dashboard.
+
+    *guard* lets requests through, or answers them itself; without one everybody may ask everything.
 
     Raises:
         ConfigError: a port that is taken.
     """
 
-    async def metrics(_request: web.Request) -> web.Response:
-        body = exposition.generate_latest(registry)
-        return web.Response(body=body, headers={"content-type": exposition.CONTENT_TYPE_LATEST})
+    async def metrics(request: web.Request) -> web.Response:
+        body, kind = exposition.asked(registry, request.headers.get("accept", ""))
+        return web.Response(body=body, headers={"content-type": kind})
 
     async def json(request: web.Request) -> web.Response:
         return web.Response(body=pages[request.path](), content_type="application/json")
 
-    app = web.Application()
+    app = web.Application(middlewares=[guard] if guard is not None else [])
     app.router.add_get("/metrics", metrics)
+    app.router.add_routes(routes)
     for path in pages:
         app.router.add_get(path, json)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, ports.bind_address, ports.metrics, reuse_port=False)
-    with _told("--metrics-port", hostport(ports.bind_address, ports.metrics)):
-        await site.start()
-    return hostport(ports.bind_address, int(runner.addresses[0][1]))
+    metrics_address = await _site(runner, "--metrics-port", ports.bind_address, ports.metrics)
+    if ports.dashboard is None:
+        return metrics_address, ""
+    return metrics_address, await _site(runner, "--dashboard-port", ports.bind_address, ports.dashboard)
+
+
+async def _site(runner: web.AppRunner, flag: str, address: str, port: int) -> str:
+    others = len(runner.addresses)
+    with _told(flag, hostport(address, port)):
+        await web.TCPSite(runner, address, port, reuse_port=False).start()
+    return hostport(address, int(runner.addresses[others][1]))
 
 
 @contextlib.contextmanager

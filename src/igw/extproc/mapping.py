@@ -11,13 +11,13 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-import msgspec
 from envoy.config.core.v3 import base_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
 from igw.errors import Rejected
 from igw.extproc import events as e
 from igw.parsing import grpc_status
+from igw.parsing.refusals import error_body
 from igw.request import Head
 
 DESTINATION = "x-gateway-destination-endpoint"
@@ -226,13 +226,6 @@ def _replace_body(effect: e.ReplaceBody) -> Any:
     return response
 
 
-class _Error(msgspec.Struct):
-    message: str
-    type: str
-    param: None
-    code: str
-
-
 def _refuse(effect: e.Refuse) -> Any:
     """Return an answer in the model server's place: the error object that the API's clients read, or a gRPC status."""
     rejected = effect.rejected
@@ -246,26 +239,13 @@ def _refuse(effect: e.Refuse) -> Any:
         answer.body = rejected.message.encode()
     elif effect.shape == "plain":
         answer.body = f"inference error: {rejected.code} - {rejected.message}".encode()
-    elif effect.shape == "anthropic":
-        kind = _ANTHROPIC_ERROR_TYPES.get(rejected.status, "api_error")
-        answer.body = msgspec.json.encode(
-            {"type": "error", "error": {"type": kind, "message": rejected.message}, "request_id": None}
-        )
     else:
-        kind = _ERROR_TYPES.get(rejected.status, "server_error")
-        answer.body = msgspec.json.encode({"error": _Error(rejected.message, kind, None, rejected.code)})
+        answer.body = error_body(rejected, effect.shape)
     kind = "text/plain" if effect.shape == "plain" else "application/json"
     for key, value in _answer_headers(rejected, "application/grpc" if effect.grpc else kind):
         header = answer.headers.set_headers.add().header
         header.key, header.raw_value = key, value.encode()
     return response
-
-
-_ERROR_TYPES = {400: "invalid_request_error", 413: "invalid_request_error", 429: "rate_limit_error"}
-_ANTHROPIC_ERROR_TYPES = {
-    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-    412: "invalid_request_error", 413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error",
-}  # fmt: skip
 
 
 def _answer_headers(rejected: Rejected, content_type: str) -> Iterable[tuple[str, str]]:

@@ -20,10 +20,12 @@ from igw.extproc.session import Session, State
 from igw.extproc.splice import spliced
 from igw.outcomes.ledger import Ledger
 from igw.outcomes.outcome import End, Outcome
+from igw.parsing.api import Body
 from igw.parsing.reading import read
 from igw.parsing.registry import Apis
 from igw.parsing.usage import NOTHING
-from igw.request import Request
+from igw.request import Head, Request
+from igw.telemetry.log import HEADERS
 
 log = structlog.get_logger("extproc")
 
@@ -53,6 +55,8 @@ class ServerSettings(msgspec.Struct, frozen=True):
     """Whether errors are a line of text, as upstream's picker has them, in the place of the API's own shape."""
     emit_endpoint_scores: bool = False
     """Whether picks come with the score of every candidate, in metadata."""
+    ignores_subsets: bool = False
+    """Whether all endpoints of a pool are candidates, whatever the gateway allows."""
     hidden_answer_seconds: float = 10.0
     """How long a request is taken to run whose end the gateway does not show. A guess."""
     patience_after_seconds: float = 1.0
@@ -75,6 +79,7 @@ class Exchange:
             settings.max_body_bytes,
             name_retries=lean or server.name_retries,
             tell_scores=settings.emit_endpoint_scores,
+            ignores_subsets=settings.ignores_subsets,
         )
         self._refused = False
         self._request: Request | None = None
@@ -82,6 +87,8 @@ class Exchange:
         self._answered: e.Answered | None = None
         self._started_at = server.clock()
         self._first_byte_at: float | None = None
+        self._piece_at: float | None = None  # when the last piece of the answer came
+        self._answering_seconds = 0.0  # spent on the answer so far
         self._body_went_on = False  # the last piece of a body was handed to gRPC: the pick went before it
         self._pick_went_on = (
             False  # the pick was, and no body has to follow it: the proxy may have read it or not
@@ -102,6 +109,8 @@ class Exchange:
         finally:
             if self._decision is not None:
                 self._server.running.pop(self._decision.id, None)
+            if self._answered is not None:
+                self._server.answered_after(self._answering_seconds)
             # Once an answer is through, or the last piece of a body, a reset means no more than an end: the proxy has what it wanted.
             state = self._session.state
             through = state is State.DONE or (state is State.ROUTED and self._body_went_on)
@@ -123,17 +132,23 @@ class Exchange:
             return False
         if self._refused:
             return True  # what was on its way by then is of no use to anybody
+        began = self._server.clock()
         event = mapping.event(message, self._pool)
+        if type(event) is e.ResponseBody and event.data:
+            self._note_piece(began)
         del message  # it holds the body a second time
         for effect in self._session.receive(event):
             await _CARRY_OUT[type(effect)](self, stream, effect)
+        if self._answered is not None:
+            self._answering_seconds += self._server.clock() - began
         return True
 
     async def _decide(self, stream: Any, effect: e.Decide) -> None:
         settings, loop = self._server.settings, asyncio.get_running_loop()
+        HEADERS.set(effect.head.headers)
         patience = loop.call_later(settings.patience_after_seconds, self._ask_for_patience, stream)
         try:
-            self._request = read(effect.head, effect.body, self._server.apis)
+            self._request = self._server.read(effect.head, effect.body, self._server.apis)
             self._decision = await self._server.route(self._request)
             self._server.running[self._decision.id] = self, stream
             target = self._decision.request.target_model
@@ -193,6 +208,11 @@ class Exchange:
         if self._decision is not None:
             self._server.started(self._decision)
 
+    def _note_piece(self, now: float) -> None:
+        last, self._piece_at = self._piece_at, now
+        if last is not None and self._decision is not None and self._decision.request.stream:
+            self._server.piece(self._decision, now - last)
+
     async def _note_end(self, _stream: Any, effect: e.Ended) -> None:
         if not self._lean:  # else the access log knows more: who served, after how many tries
             self._settle(End.COMPLETE, effect)
@@ -213,6 +233,9 @@ class Exchange:
                 served_by=answered.served_by if answered else "",
                 ttft_seconds=self._first_byte_at - self._started_at if self._first_byte_at else None,
                 duration_seconds=now - self._started_at,
+                served_ttft_seconds=self._first_byte_at - self._decision.decided_at
+                if self._first_byte_at
+                else None,
                 response_bytes=ended.response_bytes if ended else None,
                 usage=ended.usage if ended else NOTHING,
             ),
@@ -248,6 +271,7 @@ class ExtProc:
         started: Callable[[Decision], None] = lambda _decision: None,
     ) -> None:
         self.route = route
+        self.read: Callable[[Head, Body | None, Apis], Request] = read
         self.ledger = ledger
         self.settings = settings
         self.apis = Apis()
@@ -257,12 +281,18 @@ class ExtProc:
         self.running: dict[int, tuple[Exchange, Any]] = {}
         """Exchanges that are open although their pick is made, and their streams, by the decision's id."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self.around: Callable[[Process], Process] = lambda process: process
+        """What is put around every exchange."""
         self.name_retries = False
         """Whether a gateway of others gets the ordered list of endpoints; ours always does."""
         self.clock = clock
         self.refused = refused
         self.decided_after = decided_after
         self.started = started
+        self.piece: Callable[[Decision, float], None] = lambda _decision, _seconds: None
+        """Told of every piece of a streamed answer but the first that passes through, and how long after the one before it it came."""
+        self.answered_after: Callable[[float], None] = lambda _seconds: None
+        """Told how long was spent on an answer that passed through."""
 
     def evict(self, decision_id: int) -> None:
         """End a request in flight whose answer passes through us and has not begun; nothing can be done about others."""
@@ -274,7 +304,7 @@ class ExtProc:
         """Do *work* beside an exchange. The proxy may be gone by then: that is no fault."""
 
         async def quiet() -> None:
-            with contextlib.suppress(grpc.aio.UsageError, grpc.RpcError, asyncio.InvalidStateError):
+            with contextlib.suppress(grpc.aio.BaseError, grpc.RpcError, asyncio.InvalidStateError):
                 await work
 
         task = asyncio.get_running_loop().create_task(quiet())
@@ -301,7 +331,7 @@ class ExtProc:
     def handler(self) -> grpc.GenericRpcHandler:
         """Return the gRPC handler of the service."""
         method = grpc.stream_stream_rpc_method_handler(
-            self.process,
+            self.around(self.process),
             request_deserializer=pb.ProcessingRequest.FromString,
             response_serializer=pb.ProcessingResponse.SerializeToString,
         )

@@ -87,10 +87,18 @@ _NO_ANSWER = Answer(None, {}, changeable=False)
 class Session:
     """One exchange. Call `receive()` with each event and carry out the effects in order."""
 
-    def __init__(self, max_body_bytes: int, *, name_retries: bool = True, tell_scores: bool = False) -> None:
+    def __init__(
+        self,
+        max_body_bytes: int,
+        *,
+        name_retries: bool = True,
+        tell_scores: bool = False,
+        ignores_subsets: bool = False,
+    ) -> None:
         self.state = State.START
         self._name_retries = name_retries
         self._tell_scores = tell_scores
+        self._ignores_subsets = ignores_subsets
         self._max_body_bytes = max_body_bytes
         self._modes = Modes()
         self._head: Head | None = None
@@ -116,6 +124,8 @@ class Session:
 
     def _request_headers(self, event: RequestHeaders) -> Sequence[Effect]:
         self._head, self._modes = event.head, event.modes
+        if self._ignores_subsets:
+            self._head = msgspec.structs.replace(self._head, subset=None)
         unread = event.modes.request in (BodyMode.NONE, BodyMode.STREAMED)
         if event.end or unread:
             return self._decide(unread=unread and not event.end)
@@ -134,7 +144,7 @@ class Session:
                 kind = self._head.headers.get("content-type", "") if self._head is not None else ""
                 self._body = arriving(kind, self._body)
             self._body.add(event.data)
-        if event.subset is not None and self._head is not None:
+        if event.subset is not None and self._head is not None and not self._ignores_subsets:
             self._head = msgspec.structs.replace(self._head, subset=event.subset)
         if len(self._body) > self._max_body_bytes:
             return self.rejected(self._too_large())

@@ -8,7 +8,7 @@ from igw.config.inference import InferencePool
 from igw.discovery.snapshot import H2C
 from igw.endpoint import Endpoint, Pool
 from igw.gateway.filters import picker_cluster, picker_log_cluster
-from igw.gateway.settings import GatewaySettings
+from igw.gateway.settings import GatewaySettings, PickerTls
 from igw.gateway.xds import socket_address, split_hostport, typed
 
 EXT_PROC_SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
@@ -111,9 +111,12 @@ def _protocol(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def assignment(pool: Pool) -> dict[str, Any]:
-    """Return the endpoints of *pool* as EDS gives them."""
-    hosts = [{"endpoint": _host(endpoint)} for endpoint in pool.endpoints]
+def assignment(pool: InferencePool, members: Pool, settings: GatewaySettings) -> dict[str, Any]:
+    """Return the endpoints of *pool*, which are *members*, as EDS gives them."""
+    hosts: list[dict[str, Any]] = [{"endpoint": _host(endpoint)} for endpoint in members.endpoints]
+    room = settings.waiting_room_of(pool.key, http2=pool.spec.app_protocol == H2C)
+    if room:
+        hosts.append(_waiting_room(room))
     return {"cluster_name": pool_cluster(pool.key), "endpoints": [{"lb_endpoints": hosts}] if hosts else []}
 
 
@@ -126,25 +129,33 @@ def _host(endpoint: Endpoint) -> dict[str, Any]:
     )
 
 
-def for_picker_log(hostport: str, *, pings: bool = True) -> dict[str, Any]:
+def _waiting_room(hostport: str) -> dict[str, Any]:
+    """Return the picker's waiting room as a host of a pool: a pick of it is honoured, and as one that is not healthy it gets nothing else."""
+    endpoint = {
+        "address": socket_address(*split_hostport(hostport)),
+        "health_check_config": {"disable_active_health_check": True},
+    }
+    return {"endpoint": endpoint, "health_status": "UNHEALTHY"}
+
+
+def for_picker_log(hostport: str, settings: GatewaySettings) -> dict[str, Any]:
     """Return the cluster that the picker at *hostport* is told by of requests' ends.
 
     It goes on while the picker says that it stops: those that wait in its queue need the room.
     """
-    cluster = for_picker(hostport, pings=pings)
+    cluster = for_picker(hostport, settings)
     name = picker_log_cluster(hostport)
     del cluster["health_checks"]
     return cluster | {"name": name, "load_assignment": cluster["load_assignment"] | {"cluster_name": name}}
 
 
-def for_picker(hostport: str, *, pings: bool = True) -> dict[str, Any]:
-    """Return the cluster of the picker at *hostport*; *pings* as in `GatewaySettings.picker_pings`."""
+def for_picker(hostport: str, settings: GatewaySettings) -> dict[str, Any]:
+    """Return the cluster of the picker at *hostport*."""
     host, port = split_hostport(hostport)
     name = picker_cluster(hostport)
-    literal = host.replace(".", "").isdigit() or ":" in host
     return {
         "name": name,
-        "type": "STATIC" if literal else "STRICT_DNS",
+        "type": "STATIC" if _is_ip(host) else "STRICT_DNS",
         "connect_timeout": "1s",
         "common_lb_config": _NO_PANIC,
         "circuit_breakers": _LIMITS,
@@ -157,14 +168,36 @@ def for_picker(hostport: str, *, pings: bool = True) -> dict[str, Any]:
                 "no_traffic_healthy_interval": "0.5s",
                 "unhealthy_threshold": 2,
                 "healthy_threshold": 1,
+                # behind one address of several pickers, a connection that is kept would go on asking the one that stops
+                "reuse_connection": False,
                 "grpc_health_check": {"service_name": EXT_PROC_SERVICE},
             }
         ],
         "typed_extension_protocol_options": _protocol(
-            {"http2_protocol_options": _KEEPALIVE if pings else {}}
+            {"http2_protocol_options": _KEEPALIVE if settings.picker_pings else {}}
         ),
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket_address(host, port)}}]}],
         },
-    }
+    } | _tls(settings.picker_tls, host)
+
+
+def _is_ip(host: str) -> bool:
+    return host.replace(".", "").isdigit() or ":" in host
+
+
+def _tls(tls: PickerTls | None, host: str) -> dict[str, Any]:
+    """Return what a cluster says of TLS to *host*; nothing without."""
+    if tls is None:
+        return {}
+    named = {} if _is_ip(host) else {"sni": host}
+    context: dict[str, Any] = {"alpn_protocols": ["h2"]}
+    if tls.ca_file is not None:
+        san = {"san_type": "IP_ADDRESS" if _is_ip(host) else "DNS", "matcher": {"exact": host}}
+        context["validation_context"] = {
+            "trusted_ca": {"filename": str(tls.ca_file.resolve())},
+            "match_typed_subject_alt_names": [san],
+        }
+    config = typed("transport_sockets.tls.v3.UpstreamTlsContext", common_tls_context=context, **named)
+    return {"transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": config}}

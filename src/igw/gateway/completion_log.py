@@ -19,6 +19,8 @@ ATTRIBUTES: Mapping[str, str] = {
     "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
     "ttft_us": "%COMMON_DURATION(DS_RX_BEG:US_RX_BODY_BEG:us)%",
     "upstream_first_byte_us": "%COMMON_DURATION(US_TX_BEG:US_RX_BODY_BEG:us)%",
+    "upload_us": "%COMMON_DURATION(DS_RX_BEG:DS_RX_END:us)%",
+    "download_us": "%COMMON_DURATION(US_RX_END:DS_TX_END:us)%",
     "duration_us": "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%",
     "bytes_out": "%BYTES_SENT%",
     "prompt_tokens": "%DYNAMIC_METADATA(igw.usage:prompt_tokens)%",
@@ -27,7 +29,7 @@ ATTRIBUTES: Mapping[str, str] = {
 }
 """Attribute -> Envoy's format command. `-` stands for what is not known, as `duration_us` of an aborted answer."""
 
-_FLUSH = "0.05s"
+_FLUSH = "0.01s"
 """How long a record may wait for company."""
 
 

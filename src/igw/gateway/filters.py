@@ -21,6 +21,7 @@ CONTROL_HEADERS = (
     "x-kv-cache-source-host-port",
     "test-epp-endpoint-selection",
     "x-llm-d-request-dropped-reason",
+    "x-igw-waiting-room",
 )
 """What only the picker may say; whatever a client sends under these names is dropped before anyone reads it."""
 
@@ -36,10 +37,21 @@ PICKER_HEADERS = (
     "x-slo-ttft-ms",
     "x-slo-tpot-ms",
     "x-igw-queue-ttl-ms",
+    "x-igw-slo-e2e-ms",
+    "x-igw-explain",
 )
 """What clients say to the picker; no business of the model server's."""
 
+QUEUE_UPDATES = "x-igw-queue-updates"
+"""By which a client asks to be told how long it waits. Dropped where Envoy cannot reach the waiting room: the picker must not send it there."""
+
+TOLD_HEADERS = ("x-igw-decision-id", "x-igw-decision")
+"""By which a client that asks with `x-igw-explain: true` is told why, where the picker lets it: the picker leaves them in the pick's metadata."""
+
 _MOST_PATIENCE_SECONDS = 3600.0
+
+# A picker that closes refuses what has come since it said so, and that is nobody's fault: another one decides.
+_ANOTHER_PICKER = {"retry_on": "refused-stream,cancelled,unavailable", "num_retries": 2}
 
 HEADERS = "igw.headers"
 PICKER = "igw.picker"
@@ -121,13 +133,16 @@ def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
     the picker nothing.
     """
     strip: list[dict[str, Any]] = [{"remove": name} for name in CONTROL_HEADERS]
+    if not settings.waiting_room:
+        strip.append({"remove": QUEUE_UPDATES})
     # x-envoy-upstream-rq-timeout-ms, x-envoy-retry-on, x-envoy-max-retries and their kin steer Envoy's router.
     strip.append({"remove_on_match": {"key_matcher": {"prefix": "x-envoy-", "ignore_case": True}}})
     return [
         {
             "name": HEADERS,
             "typed_config": typed(
-                "filters.http.header_mutation.v3.HeaderMutation", mutations={"request_mutations": strip}
+                "filters.http.header_mutation.v3.HeaderMutation",
+                mutations={"request_mutations": strip, "response_mutations": _TOLD},
             ),
         },
         {"name": PICKER, "disabled": True, "typed_config": _picker(settings)},
@@ -145,6 +160,18 @@ def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
             "typed_config": typed("filters.http.router.v3.Router", suppress_envoy_headers=True),
         },
     ]
+
+
+_TOLD: list[dict[str, Any]] = [
+    {
+        "append": {
+            "header": {"key": name, "value": f"%DYNAMIC_METADATA(envoy.lb:{name})%"},
+            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+        }
+    }
+    for name in TOLD_HEADERS
+]
+"""Nothing is added where there is no such metadata."""
 
 
 def _picker(settings: GatewaySettings) -> dict[str, Any]:
@@ -189,7 +216,7 @@ def picker_log_cluster(hostport: str) -> str:
 
 def _grpc(cluster: str) -> dict[str, Any]:
     # no timeout: it would end the stream, and a message has its own
-    return {"envoy_grpc": {"cluster_name": cluster}}
+    return {"envoy_grpc": {"cluster_name": cluster}, "retry_policy": _ANOTHER_PICKER}
 
 
 def for_pool(
@@ -214,13 +241,14 @@ def for_pool(
     }
 
 
-def header_changes(filters: Iterable[Filter]) -> dict[str, Any]:
-    """Return the filter settings for header modifiers of a rule or a backend; the picker sees their outcome."""
+def header_changes(filters: Iterable[Filter], *, dropped: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the filter settings for header modifiers of a rule or a backend; the picker sees their outcome, and nothing of what is *dropped*."""
     request: list[dict[str, Any]] = []
     response: list[dict[str, Any]] = []
     for item in filters:
         request += _mutations(item.request_header_modifier)
         response += _mutations(item.response_header_modifier)
+    request += [{"remove": name} for name in dropped]
     if not request and not response:
         return {}
     mutations = {"request_mutations": request, "response_mutations": response}

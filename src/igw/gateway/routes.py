@@ -57,7 +57,7 @@ def route_configuration(
         "name": name,
         "ignore_port_in_host_matching": True,
         # removed by the router, after the picker has read them
-        "request_headers_to_remove": list(filters.PICKER_HEADERS),
+        "request_headers_to_remove": [*filters.PICKER_HEADERS, filters.QUEUE_UPDATES],
         "virtual_hosts": [
             {
                 "name": host,
@@ -151,11 +151,14 @@ def _share(
     asked = filters.for_pool(
         pool.key, settings.picker_of(pool.key), fail_open=pool.fail_open, streamed=streamed, answers=answers
     )
-    counted = grpc_usage.on() if pool.spec.app_protocol == H2C else {}
+    http2 = pool.spec.app_protocol == H2C
+    counted = grpc_usage.on() if http2 else {}
+    unreachable = settings.waiting_room and not settings.waiting_room_of(pool.key, http2=http2)
+    changes = filters.header_changes(backend.filters, dropped=[filters.QUEUE_UPDATES] if unreachable else ())
     return {
         "name": pool_cluster(pool.key),
         "weight": backend.weight,
-        "typed_per_filter_config": {**asked, **counted, **filters.header_changes(backend.filters)},
+        "typed_per_filter_config": {**asked, **counted, **changes},
     }
 
 

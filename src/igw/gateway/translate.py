@@ -29,12 +29,16 @@ def translate(manifests: Manifests, settings: GatewaySettings) -> XdsSnapshot:
             CLUSTER: _resources(
                 CLUSTER,
                 [
-                    *(clusters.for_picker(each, pings=settings.picker_pings) for each in asked),
-                    *(clusters.for_picker_log(each, pings=settings.picker_pings) for each in pickers),
+                    *(clusters.for_picker(each, settings) for each in asked),
+                    *(clusters.for_picker_log(each, settings) for each in pickers),
                     *(clusters.for_pool(pool, members[pool.key], settings) for pool in manifests.pools),
                 ],
             ),
-            ENDPOINTS: _resources(ENDPOINTS, map(clusters.assignment, members.values()), "cluster_name"),
+            ENDPOINTS: _resources(
+                ENDPOINTS,
+                (clusters.assignment(pool, members[pool.key], settings) for pool in manifests.pools),
+                "cluster_name",
+            ),
             LISTENER: _resources(
                 LISTENER,
                 (

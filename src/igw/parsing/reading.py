@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from igw.errors import BadRequest
 from igw.parsing.api import Api, Body, Found
+from igw.parsing.hidden_path import likely_path
 from igw.parsing.limits import Limits, check
 from igw.parsing.long_strings import LONG_BYTES, Short, shortened
 from igw.parsing.media import may_have_media, with_media
@@ -22,7 +23,8 @@ def read(head: Head, body: Body | None, apis: Apis = Apis()) -> Request:  # noqa
     fairness_id = headers.get("x-llm-d-inference-fairness-id") or headers.get(
         "x-gateway-inference-fairness-id", ""
     )
-    api = apis.of(head.path) if body or head.method == "POST" else None
+    path = head.path or likely_path(body or b"")
+    api = apis.of(path) if body or head.method == "POST" else None
     if body is None:
         return Request(head, fairness_id=fairness_id, api=api.suffix if api is not None else "")
     if api is None:

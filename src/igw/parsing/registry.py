@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from igw.parsing.answers import AnswerReader, JsonAnswer
 from igw.parsing.anthropic import ANTHROPIC
-from igw.parsing.api import Api, Parser
+from igw.parsing.api import Api, Parser, Shape
 from igw.parsing.generate import SGLANG_HTTP, TGI
 from igw.parsing.kserve import KSERVE
 from igw.parsing.limits import Limits
@@ -29,6 +29,13 @@ PARSERS: dict[str, Parser] = {
 """Every parser by its type (upstream's names where it has them). All of them are in force unless a configuration says which."""
 
 _ANSWERS = {api.suffix: api.answer for each in reversed(PARSERS.values()) for api in each.apis}
+
+_SHAPES = {api.suffix: api.errors for each in reversed(PARSERS.values()) for api in each.apis}
+
+
+def error_shape(api: str) -> Shape:
+    """Return how clients of *api* (`Request.api`) read errors; OpenAI's way where we do not know it."""
+    return _SHAPES.get(api, "openai")
 
 
 def answer_reader(api: str) -> AnswerReader:

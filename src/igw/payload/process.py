@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
-import grpc
 import msgspec
 import structlog
 from prometheus_client import CollectorRegistry
@@ -17,8 +16,10 @@ from prometheus_client import CollectorRegistry
 from igw.config.manifests import Manifests, load
 from igw.discovery import files, snapshot
 from igw.errors import ConfigError
+from igw.extproc.certificates import Tls
 from igw.extproc.events import BodyMode, Modes
-from igw.extproc.listening import Addresses, HealthSays, Limits, Ports, listen, show
+from igw.extproc.health import HealthSays
+from igw.extproc.listening import Addresses, Limits, Ports, listen, show
 from igw.payload.builtin import chain
 from igw.payload.catalogue import Catalogue
 from igw.payload.chain import base_models
@@ -40,11 +41,10 @@ class ProcessSettings(msgspec.Struct, frozen=True):
     grpc_port: int = 9004
     health_port: int = 9005
     metrics_port: int = 9090
-    secure: bool = False
-    """Whether gRPC has TLS; it has where there is a certificate."""
-    cert_path: Path | None = None
-    """A folder with `tls.crt` and `tls.key`."""
+    tls: Tls | None = None
+    """Whether gRPC has TLS, and by which certificate."""
     max_body_bytes: int = 64 << 20
+    shutdown_delay_seconds: float = 0.0
     drain_seconds: float = 30.0
 
 
@@ -73,15 +73,14 @@ class BodyRouterProcess:
             ConfigError: files that cannot be used, or a port that is taken.
         """
         settings, says = self._settings, HealthSays()
-        credentials = _credentials(settings)
         manifests = load(settings.paths)
         self._adopt(manifests)
         ports = Ports(settings.bind_address, settings.grpc_port, settings.health_port, settings.metrics_port)
         async with contextlib.AsyncExitStack() as stack:
             limits = Limits(settings.max_body_bytes, settings.drain_seconds)
             handlers = (self._router.handler(),)
-            own, health = await listen(stack, ports, handlers, says, limits, credentials)
-            metrics = await show(stack, ports, self._registry, {})
+            metrics, _ = await show(stack, ports, self._registry, {})
+            own, health = await listen(stack, ports, handlers, says, limits, settings.tls)
             session = await stack.enter_async_context(aiohttp.ClientSession())
             self._router.follow(await stack.enter_async_context(Catalogue(session, time.monotonic)))
             stop = asyncio.Event()
@@ -90,11 +89,11 @@ class BodyRouterProcess:
                     group.create_task(
                         files.watch(settings.paths, self._adopt, _refused, stop, known=manifests)
                     )
-                await says.serving()
+                says.serving()
                 try:
                     yield Addresses(own, health, metrics)
                 finally:
-                    await says.stopping()
+                    await says.leaving(min(settings.shutdown_delay_seconds, settings.drain_seconds))
                     stop.set()
 
     def _adopt(self, manifests: Manifests) -> None:
@@ -118,22 +117,3 @@ def _check_ports(settings: ProcessSettings) -> None:
         if port and port in taken:
             raise ConfigError(flag, f"port {port} is taken by {taken[port]}", "give them different ones")
         taken[port] = flag
-
-
-def _credentials(settings: ProcessSettings) -> grpc.ServerCredentials | None:
-    folder = settings.cert_path
-    if folder is None:
-        if settings.secure:
-            raise ConfigError(
-                "--secure-serving",
-                "there is no certificate",
-                "--cert-path names a folder with tls.crt and tls.key",
-            )
-        return None
-    try:
-        certificate, key = (folder / "tls.crt").read_bytes(), (folder / "tls.key").read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"--cert-path {folder}", f"{error.filename}: {error.strerror}", "it holds tls.crt and tls.key"
-        ) from error
-    return grpc.ssl_server_credentials([(key, certificate)])

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
+from igw.endpoint import Pool
 from igw.flow.builtin import POLICIES as FLOW_POLICIES
+from igw.prefix.events import PORT_LABEL
+from igw.scheduling import instances
 from igw.scheduling.admitters.probabilistic import ProbabilisticAdmitter
 from igw.scheduling.filters.by_label import ByLabel
 from igw.scheduling.filters.concurrency_detector import ConcurrencyDetector
@@ -22,6 +28,7 @@ from igw.scheduling.filters.utilization_detector import UtilizationDetector
 from igw.scheduling.handlers.data_parallel import DataParallelProfileHandler
 from igw.scheduling.handlers.header_profile import HeaderProfileHandler
 from igw.scheduling.handlers.single_profile import SingleProfileHandler
+from igw.scheduling.instances import Instances
 from igw.scheduling.pickers.max_score import MaxScorePicker
 from igw.scheduling.pickers.near_tie import NearTiePicker
 from igw.scheduling.pickers.random_order import RandomPicker
@@ -31,9 +38,16 @@ from igw.scheduling.processors.agent_identity import AgentIdentity
 from igw.scheduling.producers.approx_prefix_cache import ApproxPrefixCacheProducer
 from igw.scheduling.producers.inflight_load import InflightLoadProducer
 from igw.scheduling.producers.mm_embeddings_cache import MmEmbeddingsCacheProducer
-from igw.scheduling.producers.precise_prefix_cache import PrecisePrefixCacheProducer
+from igw.scheduling.producers.p2p_source import P2pSourceProducer
+from igw.scheduling.producers.precise_prefix_cache import (
+    Discovery,
+    KvEventsConfig,
+    PrecisePrefixCacheProducer,
+)
+from igw.scheduling.producers.remote_cache import RemoteCacheProducer
 from igw.scheduling.producers.session_id import SessionIdProducer
-from igw.scheduling.producers.token import TokenProducer
+from igw.scheduling.producers.shared_cache import SharedCacheProducer
+from igw.scheduling.producers.token import PoolServers, TokenProducer
 from igw.scheduling.profile import Weighted
 from igw.scheduling.reporters.served_verifier import ServedVerifier
 from igw.scheduling.scheduler import Scheduler
@@ -119,6 +133,9 @@ PRODUCERS: dict[str, type[Any]] = {
         SessionIdProducer,
         MmEmbeddingsCacheProducer,
         PrecisePrefixCacheProducer,
+        P2pSourceProducer,
+        RemoteCacheProducer,
+        SharedCacheProducer,
     )
 }
 
@@ -127,12 +144,28 @@ FLOW: dict[str, type[Any]] = dict(FLOW_POLICIES)
 ADMITTERS: dict[str, type[Any]] = {plugin.type: plugin for plugin in (ProbabilisticAdmitter,)}
 
 
-def default() -> Scheduler:
+def default(pools: Iterable[Pool] = (), before: Instances | None = None) -> Scheduler:
     """Return the policy of a picker without configuration: the least marginal work, near ties to the coldest cache.
 
-    The second endpoint picked is where the proxy retries when the first refuses the connection.
+    The second endpoint picked is where the proxy retries when the first refuses the connection. If endpoints of *pools* say by label that
+    they publish KV events, what those tell counts too; an index of *before* is kept.
     """
-    return Scheduler.of(
+    scheduler = Scheduler.of(
         scorers=(Weighted(MarginalWorkScorer.type, MarginalWorkScorer(), 1.0),),
         picker=NearTiePicker(max_num_of_endpoints=2),
     )
+    if not any(PORT_LABEL in endpoint.labels for pool in pools for endpoint in pool.endpoints):
+        return scheduler
+    return msgspec.structs.replace(scheduler, plugins=_exact(before.by_name if before is not None else {}))
+
+
+def _exact(known: Mapping[str, Any]) -> Instances:
+    """Return what makes the exact index: tokens that the endpoints say, and the events of those that have a label."""
+    events = KvEventsConfig(pod_discovery_config=Discovery(socket_port=0))
+    producers = (
+        TokenProducer(endpoints=PoolServers()),
+        PrecisePrefixCacheProducer(kv_events_config=events, speculative_indexing=True),
+    )
+    # As between two configurations: what a plugin has learned is no field.
+    plugins = {each.type: known[each.type] if known.get(each.type) == each else each for each in producers}
+    return instances.of(plugins, tuple((name,) for name in plugins))

@@ -18,7 +18,6 @@ from igw.facts import DEFAULT_PRODUCERS, LOAD, PREFIX
 from igw.scheduling import registry
 from igw.scheduling.dependencies import producer_of
 from igw.scheduling.resolved import Resolved, Use
-from igw.scheduling.specs import Spec
 
 CODES: Mapping[str, str] = {
     "IGW001": "known to upstream, not yet in igw",
@@ -57,7 +56,8 @@ _LOAD_FILTERS = frozenset(
 )
 _REPORTED = frozenset({"WaitingQueueSize", "RunningRequestsSize", "KVCacheUsagePercent"})
 _SCHEDULED = frozenset({"filter", "scorer", "picker"})
-_PRECISE = "precise-prefix-cache-producer"
+_REFERRED_TO = _SCHEDULED | {"detector", "source", "extractor", "fairness", "ordering", "limit", "decider"}
+_PRECISE, _REDIS = "precise-prefix-cache-producer", "redisConfig"
 _MOST_AFFINITY = 3.0
 _OLD_PARAMETERS = {"blockSize": "blockSizeTokens", "maxPrefixBlocksToMatch": "maxPrefixTokensToMatch"}
 
@@ -100,12 +100,9 @@ def _of_form(resolved: Resolved) -> Iterator[Concern]:
         yield Concern("IGW003", f"{source} $.saturationDetector", "is `flowControl.saturationDetector` now")
     if config.parser is not None:
         yield Concern("IGW003", f"{source} $.parser", "is the first of `requestHandler.parsers` now")
-    flow, used = config.flow_control, {use.name for uses in resolved.profiles.values() for use in uses}
+    flow = config.flow_control
     beside = flow and msgspec.structs.replace(flow, saturation_detector=None)
-    waits = config.enabled("flowControl") or any(
-        getattr(resolved.specs[name].made_of, "needs_work", False) for name in used
-    )
-    if beside and beside != FlowControl() and not waits:
+    if beside and beside != FlowControl() and not resolved.waits:
         yield Concern(
             "IGW015", f"{source} $.flowControl", "nobody waits without the feature gate `flowControl`"
         )
@@ -151,21 +148,12 @@ def _of_use(resolved: Resolved) -> Iterator[Concern]:
     used = {use.name for uses in resolved.profiles.values() for use in uses}
     used |= {resolved.handler, resolved.detector, *resolved.parsers, *resolved.sources}
     used |= {name for extractors in resolved.sources.values() for name in extractors}
-    used |= {name for spec in resolved.specs.values() for name in _named(spec)}
+    used |= {name for spec in resolved.specs.values() for name in _texts(spec.parameters)}
     flow = msgspec.to_builtins(resolved.config.flow_control) or {}
     used |= set(_texts(flow)) | set(_texts(msgspec.to_builtins(resolved.config.data_layer) or {}))
     for spec in resolved.specs.values():
         # Producers, admitters and whatever has hooks are asked or told of every request, referenced or not.
-        useless = set(spec.roles) <= _SCHEDULED | {
-            "detector",
-            "source",
-            "extractor",
-            "fairness",
-            "ordering",
-            "limit",
-            "decider",
-        }
-        if spec.written and useless and spec.name not in used:
+        if spec.written and _REFERRED_TO.issuperset(spec.roles) and spec.name not in used:
             yield Concern("IGW005", spec.where, f"nothing refers to the plugin `{spec.name}`")
         if spec.written and spec.known.provides and spec.name not in used and spec.name != spec.kind:
             yield Concern("IGW005", spec.where, f"no plugin reads what the producer `{spec.name}` provides")
@@ -187,12 +175,8 @@ def _of_parsers(resolved: Resolved) -> Iterator[Concern]:
 PASSTHROUGH = "passthrough-parser"
 
 
-def _named(spec: Spec) -> Iterator[str]:
-    """Yield the names of other instances that a plugin's parameters hold."""
-    yield from _texts(spec.parameters)
-
-
 def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in *value*: names of other instances, among others, where these are parameters of a plugin."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -247,7 +231,8 @@ def _of_producers(resolved: Resolved) -> Iterator[Concern]:
 
 def _of_precise(resolved: Resolved) -> Iterator[Concern]:
     tokens = [spec for spec in resolved.specs.values() if spec.kind in ("token-producer", "tokenizer")]
-    exact = any({"vllm", "modelName", "udsTokenizerConfig"} & set(spec.parameters) for spec in tokens)
+    makers = {"vllm", "local", "endpoints", "modelName", "udsTokenizerConfig"}
+    exact = any(makers & set(spec.parameters) for spec in tokens)
     for spec in resolved.specs.values():
         if spec.kind != _PRECISE:
             continue
@@ -259,12 +244,24 @@ def _of_precise(resolved: Resolved) -> Iterator[Concern]:
                 "IGW008", spec.where,
                 f"`{spec.name}` has discoverPods false and no zmqEndpoint: it never hears an engine",
             )  # fmt: skip
+        if _REDIS in _within(_within(spec.parameters, "indexerConfig"), "kvBlockIndexConfig"):
+            yield Concern(
+                "IGW015",
+                f"{spec.where}.parameters.indexerConfig.kvBlockIndexConfig.{_REDIS}",
+                "nothing is shared in Redis: every picker hears the engines itself and keeps its index in memory",
+            )
         if not exact:
             yield Concern(
                 "IGW008",
                 spec.where,
                 f"`{spec.name}` needs exact tokens, and no token-producer has a tokenizer: only prompts of token ids match",
             )
+
+
+def _within(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return what is written below *name*; nothing where that is no mapping, which the plugin's own reading refuses."""
+    found = value.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _of_numbers(resolved: Resolved, interval: float, simulators: tuple[Document, ...]) -> Iterator[Concern]:

@@ -37,8 +37,8 @@ class Profile(msgspec.Struct, frozen=True):
     picker: Picker
     filters: tuple[Filtering, ...] = ()
 
-    def run(self, request: Request, facts: Facts) -> Ranking | None:
-        """Return the best candidates; None if the filters leave nobody. *facts* has at least one candidate."""
+    def run(self, request: Request, facts: Facts) -> Ranking:
+        """Return the best candidates; none are picked if the filters leave nobody. *facts* has at least one candidate."""
         count = len(facts.inflight)
         rows: NDArray[np.intp] | None = None  # None: everybody is left
         left_out: dict[str, Sequence[int]] = {}
@@ -50,7 +50,7 @@ class Profile(msgspec.Struct, frozen=True):
             left_out[filtering.name] = rows[~keep].tolist()
             rows, facts = rows[keep], facts.narrowed(keep)
             if not len(rows):
-                return None
+                return Ranking((), {}, left_out)
         totals = np.zeros(len(facts.inflight))
         scores: dict[str, Column] = {}
         for weighted in self.scorers:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from igw.facts import ADDED, LOAD, MEDIA, PREFIX, SESSION, TOKENS
+from igw.facts import ADDED, FETCHES, LOAD, MEDIA, PREFIX, SESSION, TOKENS
 from igw.scheduling import builtin
 
 GROUP = "igw.plugins"
@@ -181,8 +181,7 @@ PRODUCERS: Mapping[str, Known] = {
         ("producer",), alpha=True, needs=(_TOKENS,), provides=(PREFIX,), later="joint placement of bursts",
         parameters=("windowDurationMs", "maxPerReplica", "blockSizeTokens", "maxPrefixTokensToMatch", "minColocateBlocks",
                     "maxBatchSize", "balanceBy")),
-    "p2p-source-producer": Known(("producer",), alpha=True, needs=(_PREFIX_OF,), later="KV transfer between peers",
-                                 parameters=("minCachedTokenDelta", "prefillProfileName", "prefixMatchInfoProducerName")),
+    "p2p-source-producer": _has("producer", "hook", alpha=True, needs=(_PREFIX_OF,), provides=(FETCHES,)),
     "predicted-latency-producer": _later("producer", of=_PREDICT, provides=(LATENCY,), needs=(
         _PREFIX_OF, _LOAD_OF)),
 }  # fmt: skip

@@ -15,6 +15,7 @@ from igw.config.documents import Document
 from igw.config.legacy import Note
 from igw.config.picker_config import PickerConfig
 from igw.errors import ConfigError
+from igw.flow.settings import GATE
 from igw.scheduling import dependencies, wiring
 from igw.scheduling.specs import Spec, added, instance, spec
 
@@ -46,6 +47,8 @@ class Resolved(msgspec.Struct, frozen=True):
     """Data source -> its extractors."""
     levels: tuple[tuple[str, ...], ...]
     """Producers in the order they run; those of one level run together."""
+    waits: bool
+    """Whether requests may have to wait for their place, by what `flowControl` says."""
     converted: tuple[Note, ...] = ()
     """What was written in the form of an older version."""
 
@@ -71,12 +74,13 @@ def resolve(document: Document, *, allow_experimental: bool = True) -> Resolved:
     detector = wiring.detector(document.source, config, specs)
     parsers = wiring.parsers(document.source, config, specs)
     sources = wiring.sources(document.source, config, specs)
-    wiring.flow(document.source, config, specs)
+    waits = _waits(config, specs, profiles)
+    wiring.flow(document.source, config, specs, waits=waits)
     levels = dependencies.order(specs)
     if not allow_experimental:
         _check_stability(specs.values())
     return Resolved(
-        document.source, config, specs, profiles, handler, detector, parsers, sources, levels, notes
+        document.source, config, specs, profiles, handler, detector, parsers, sources, levels, waits, notes
     )
 
 
@@ -132,6 +136,14 @@ def _with_pickers(
         else:
             completed[name] = uses
     return completed
+
+
+def _waits(config: PickerConfig, specs: Mapping[str, Spec], profiles: Mapping[str, tuple[Use, ...]]) -> bool:
+    """Return what the gate says, as upstream has it; where it is not written, whether a profile prices work."""
+    if any(written.partition("=")[0] == GATE for written in config.feature_gates):
+        return config.enabled(GATE)
+    used = {use.name for uses in profiles.values() for use in uses}
+    return any(getattr(specs[name].made_of, "needs_work", False) for name in used)
 
 
 def _handler(source: str, specs: dict[str, Spec], profiles: Mapping[str, Any]) -> str:

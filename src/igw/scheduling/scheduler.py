@@ -62,17 +62,25 @@ class Scheduler(msgspec.Struct, frozen=True):
             admitter.admit(request, facts)
         profiles, handler = self.profiles, self.handler
         done: dict[str, Ranking | None] = {}
+        left_out: dict[str, Mapping[str, Sequence[int]]] = {}  # of profiles that left nobody
         # A profile runs once: a handler that never has enough ends with the profiles.
         for _ in profiles:
             wanted = [name for name in handler.choose(request, profiles, done) if name not in done]
             if not wanted:
                 break
             for name in wanted:
-                done[name] = profiles[name].run(request, facts)
+                done[name] = came_to = profiles[name].run(request, facts)
+                if not len(came_to.picked):
+                    done[name], left_out[name] = None, came_to.left_out
         primary = handler.primary(request, done)
         ranking = done.get(primary)
         if ranking is None:
-            raise NobodyLeft(_nobody(primary, done))
+            nobody = NobodyLeft(_nobody(primary, done))
+            nobody.left_out = {
+                name: [facts.endpoints[index].hostport for index in indices] if facts.endpoints else []
+                for name, indices in left_out.get(primary, {}).items()
+            }
+            raise nobody
         delivery = Delivery()
         for deliverer in self.deliverers:
             delivery = deliverer.deliver(delivery, request, facts, ranking.picked, done)

@@ -131,12 +131,12 @@ def check_deciders(specs: Mapping[str, Spec]) -> None:
                 check_role(instance(str(name), specs, place), "decider", "decider", place)
 
 
-def flow(source: str, config: PickerConfig, specs: dict[str, Spec]) -> None:
-    """Add the default policies of flow control, and check the references to others if its gate is on."""
+def flow(source: str, config: PickerConfig, specs: dict[str, Spec], *, waits: bool) -> None:
+    """Add the default policies of flow control, and check the references to others if anybody *waits* by them."""
     for name in FLOW_POLICIES:
         added(specs, name, "a default policy of flow control")
     flow = config.flow_control
-    if flow is None or not config.enabled("flowControl"):
+    if flow is None or not waits:
         return
     where = f"{source} $.flowControl"
     uses: list[tuple[str, str, str]] = [

@@ -6,7 +6,7 @@ How a part is started and stopped is in `child` and `supervisor`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -80,7 +80,7 @@ class LocalStack:
             await self._start_servers(Path(self._directory.name), manifests)
         manifests = self._read = load(self._paths)
         picker = await self._start_picker(Path(self._directory.name))
-        listeners = await self._start_envoy(manifests, picker["grpc"])
+        listeners = await self._start_envoy(manifests, picker)
         servers = [endpoint.hostport for pool in pools(manifests).values() for endpoint in pool.endpoints]
         return Serving(
             listeners=listeners,
@@ -121,7 +121,7 @@ class LocalStack:
         self._report.picker_up(said)
         return dict(said)
 
-    async def _start_envoy(self, manifests: Manifests, picker: str) -> dict[str, str]:
+    async def _start_envoy(self, manifests: Manifests, picker: Mapping[str, str]) -> dict[str, str]:
         self._envoy = Envoy(manifests, self._settings, picker)
         said = await self._supervisor.bring_up(self._envoy)
         self._report.envoy_up(said["listeners"], said["admin"])

@@ -35,19 +35,24 @@ def model_servers(paths: Sequence[Path], directory: Path, relay: Relay) -> Child
 
 
 def endpoint_picker(paths: Sequence[Path], settings: Settings, directory: Path, relay: Relay) -> Child:
-    """Return `igw epp`; its ready line has the addresses `grpc`, `health` and `metrics`."""
+    """Return `igw epp`; its ready line has the addresses `grpc`, `health`, `metrics`, `dashboard` and `waiting_room`."""
     arguments = [
         *_files(paths),
         *("--bind-address", "127.0.0.1"),
         *("--grpc-port", str(settings.picker_port)),
         *("--grpc-health-port", str(settings.health_port)),
         *("--metrics-port", str(settings.metrics_port)),
+        *("--dashboard-port", str(settings.dashboard_port)),
+        *("--waiting-room", "127.0.0.1:0"),
+        "--explain-header",
         *("--log-level", "warning"),
     ]
     if settings.picker_config:
         arguments += ["--config-file", str(settings.picker_config)]
     if settings.allow_experimental:
         arguments.append("--allow-experimental-plugins")
+    arguments += [word for shadow in settings.shadows for word in ("--shadow-config-file", shadow)]
+    arguments += ["--shadow-share", str(settings.shadow_share)] if settings.shadows else []
     return Child(ENDPOINT_PICKER, _igw("epp", *arguments), environment=_temporary(directory), relay=relay)
 
 
@@ -56,9 +61,13 @@ class Envoy:
 
     name = ENVOY
 
-    def __init__(self, manifests: Manifests, settings: Settings, picker: str) -> None:
-        """*picker* is `host:port` of the endpoint picker's gRPC."""
-        gateway = GatewaySettings(picker=picker, free_ports=settings.free_listeners)
+    def __init__(self, manifests: Manifests, settings: Settings, picker: Mapping[str, str]) -> None:
+        """*picker* is what the endpoint picker said when it was ready."""
+        gateway = GatewaySettings(
+            picker=picker["grpc"],
+            waiting_room=picker.get("waiting_room", ""),
+            free_ports=settings.free_listeners,
+        )
         self._runner = GatewayRunner(
             manifests, gateway, admin_port=settings.admin_port, concurrency=settings.concurrency
         )

@@ -36,6 +36,7 @@ class Report:
             "endpoint picker",
             f"gRPC {said['grpc']}, health {said['health']}, metrics http://{said['metrics']}/metrics",
         )
+        self._up("dashboard", f"http://{said['dashboard']}")
 
     def envoy_up(self, listeners: Mapping[str, str], admin: str) -> None:
         """Say where clients connect."""

@@ -19,6 +19,7 @@ class Settings(msgspec.Struct, frozen=True):
     picker_port: int = 9002
     health_port: int = 9003
     metrics_port: int = 9090
+    dashboard_port: int = 8081
     admin_port: int = 0
     concurrency: int = 1
     """Envoy's worker threads."""
@@ -28,6 +29,10 @@ class Settings(msgspec.Struct, frozen=True):
     """A file with the EndpointPickerConfig to use."""
     allow_experimental: bool = False
     """Whether it may use plugins that upstream calls Alpha."""
+    shadows: tuple[str, ...] = ()
+    """Policies beside it, `NAME=PATH` each."""
+    shadow_share: float = 0.1
+    """Of decisions: how many they look at."""
 
     def require_free_ports(self) -> None:
         """Raise `ConfigError` for the first port that somebody else has, naming its flag."""
@@ -35,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True):
             "--picker-port": self.picker_port,
             "--health-port": self.health_port,
             "--metrics-port": self.metrics_port,
+            "--dashboard-port": self.dashboard_port,
             "--admin-port": self.admin_port,
         }
         flags: dict[int, str] = {}
@@ -48,7 +54,7 @@ class Settings(msgspec.Struct, frozen=True):
                 )
 
 
-ON_FREE_PORTS = Settings(picker_port=0, health_port=0, metrics_port=0, free_listeners=True)
+ON_FREE_PORTS = Settings(picker_port=0, health_port=0, metrics_port=0, dashboard_port=0, free_listeners=True)
 """Beside whatever else runs on this machine."""
 
 

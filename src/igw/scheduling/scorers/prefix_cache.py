@@ -31,7 +31,7 @@ class PrefixCacheScorer(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     def score(self, _request: Request, facts: Facts, /) -> Column:
         """Score by the matched tokens."""
         matched, total = facts.matched_tokens, facts.prefix_tokens
-        if self.prefix_match_info_producer_name:
+        if self.prefix_match_info_producer_name or facts.prefixes:
             matched, total = facts.prefix(self.prefix_match_info_producer_name)
         share: Column = matched / max(1, total)
         if self.match_length_weight == 0.0:
