@@ -38,6 +38,7 @@ from igw.tracing.settings import Settings as Traces
 
 _ENDPOINTS = 8
 _OBJECTIVES = "metrics and objectives"
+_ALL = "all of it: objectives, explain, traces of 1 %"
 _ROUNDS, _REQUESTS = 9, 400
 _OUTCOME = Outcome(End.COMPLETE, 200, ttft_seconds=0.05, duration_seconds=0.5, response_bytes=2_000,
                    usage=Usage(1_000, 50, 750))  # fmt: skip
@@ -78,6 +79,7 @@ def rows() -> list[dict[str, Any]]:
         "explain, traces of none": {"traces": Traces(Sampler(0.0))},
         "explain, traces of 1 %": {"traces": Traces(Sampler(0.01))},
         "explain, traces of 10 %": {"traces": Traces(Sampler(0.1))},
+        _ALL: {"traces": Traces(Sampler(0.01))},
         "explain, traces of all": {"traces": Traces(Sampler(1.0))},
         "explain, traces of all, plugins": {"traces": Traces(Sampler(1.0), plugins=True)},
     }
@@ -94,7 +96,7 @@ async def _measured(cases: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
         }
         for name, picker in pickers.items():
             picker.use(load([file]))
-            if name == _OBJECTIVES:
+            if name in (_OBJECTIVES, _ALL):
                 picker._metering.attainment.use({"default/p": {"": Slo(0.1, 0.01, 1.0)}}, ["default/p"])
         best = dict.fromkeys(pickers, float("inf"))
         bodies = itertools.cycle([chat(4096, number=number) for number in range(64)])

@@ -63,7 +63,7 @@ def test_of_those_without_a_caller_a_share_is_drawn() -> None:
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        ({}, Sampler(0.1)),
+        ({}, Sampler(0.01)),
         ({"OTEL_TRACES_SAMPLER_ARG": "0.5"}, Sampler(0.5)),
         ({"OTEL_TRACES_SAMPLER": "always_on"}, Sampler(1.0, follows_parent=False)),
         ({"OTEL_TRACES_SAMPLER": "parentbased_always_off"}, Sampler(0.0)),

@@ -11,9 +11,9 @@ from igw.tracing.settings import Settings, settings
 
 def test_by_default_a_tenth_goes_by_otlp() -> None:
     """As upstream's."""
-    assert settings({}) == Settings(Sampler(0.1), "otlp", plugins=False)
+    assert settings({}) == Settings(Sampler(0.01), "otlp", plugins=False)
     assert settings({"OTEL_TRACES_EXPORTER": "console"}, plugins=True) == Settings(
-        Sampler(0.1), "console", plugins=True
+        Sampler(0.01), "console", plugins=True
     )
 
 
