@@ -81,12 +81,14 @@ OBSTACLE = $(shell \
   '$(PYTHON)' -c 'import ensurepip, venv' >/dev/null 2>&1 || \
     echo "'$(PYTHON)' cannot make virtual environments: install its venv module (on Debian and Ubuntu: apt install python3-venv)")
 
-# The stamp comes last, so a set-up that was cut off is done again.
+# The stamp comes last, so a set-up that was cut off is done again. xds-protos lays older files over those of opentelemetry-proto: hence that once more.
 $(READY): requirements.lock pyproject.toml
 	@$(if $(OBSTACLE),$(error $(OBSTACLE)))
 	@echo "setting up .venv (once, a minute or two)"
 	@'$(PYTHON)' -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@mkdir -p build && awk '/^opentelemetry-proto==/,!/\\$$/' requirements.lock > build/over.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --force-reinstall -r build/over.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 

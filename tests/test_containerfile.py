@@ -77,21 +77,22 @@ def test_nothing_is_installed_but_by_hash_and_without_a_cache() -> None:
         for part in rest.split(" && ")
         if re.search(r"\bpip\b.*\binstall\b", part)
     ]
-    assert len(installs) == 3
+    assert len(installs) == 4
     assert all("--require-hashes" in part or "--no-index" in part for part in installs)
     assert "PIP_NO_CACHE_DIR=1" in said("ENV")[0]
 
 
-def test_what_builds_the_package_is_found_in_the_lock() -> None:
-    """The command is the one of the file."""
-    (line,) = (rest for rest in said("RUN") if rest.startswith("awk"))
-    command = line.partition(" > ")[0]
-    printed = subprocess.run(
-        ["bash", "-c", command], check=True, cwd=ROOT, capture_output=True, text=True
-    ).stdout
-    assert printed.startswith("setuptools==")
-    assert printed.count("==") == 1
-    assert printed.rstrip().splitlines()[-1].startswith("    --hash=sha256:")
+def test_what_is_installed_by_itself_is_found_in_the_lock() -> None:
+    """The commands are those of the file."""
+    for package in ("setuptools", "opentelemetry-proto"):
+        (line,) = (rest for rest in said("RUN") if rest.startswith(f"awk '/^{package}=="))
+        command = line.partition(" > ")[0]
+        printed = subprocess.run(
+            ["bash", "-c", command], check=True, cwd=ROOT, capture_output=True, text=True
+        ).stdout
+        assert printed.startswith(f"{package}==")
+        assert printed.count("==") == 1
+        assert printed.rstrip().splitlines()[-1].startswith("    --hash=sha256:")
 
 
 def test_the_lock_of_the_image_is_a_part_of_the_lock() -> None:

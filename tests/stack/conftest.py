@@ -111,6 +111,8 @@ class Up:
             with contextlib.suppress(OSError):
                 if int(stat.read_text().rpartition(")")[2].split()[1]) == self.process.pid:
                     command = (stat.parent / "cmdline").read_bytes().decode().split("\0")
+                    if len(command) < 5:
+                        continue  # one that has ended and is not waited for yet
                     name = "envoy" if command[0].endswith("envoy") else command[4]
                     found[name] = int(stat.parent.name)
         return found
