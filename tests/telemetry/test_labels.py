@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,6 +91,17 @@ def test_models_that_nobody_names_any_more_are_forgotten() -> None:
     labels.know("configuration", [])
     assert {"model_name": "old"} in told
     assert not [each for each in told if "kept" in each.values()]
+
+
+def test_a_target_that_goes_takes_no_series_of_the_model_that_stays() -> None:
+    """As when a rollout is taken back: what counts by the model alone counts on."""
+    told: list[Mapping[str, str]] = []
+    labels = RequestLabels(told.append)
+    labels.know("configuration", ["review", "v1", "v2"])
+    labels.of(msgspec.structs.replace(request("review", target="v2"), rewritten_by=("default/rollout", 0)))
+    labels.know("configuration", ["review", "v1"])
+    assert {"target_model_name": "v2"} in told
+    assert {"model_name": "review"} not in told
 
 
 def test_the_page_does_not_grow_with_names() -> None:

@@ -113,8 +113,9 @@ class RequestLabels:
 
     def _tell_of_pair(self, pair: _Pair) -> None:
         self._tell(dict(zip(NAMES[:2], pair, strict=True)))
-        self._tell({NAMES[0]: pair[0]})
-        self._tell({NAMES[1]: pair[1]})
+        for name, model in zip(NAMES[:2], pair, strict=True):
+            if model not in self._models:  # else others have it, or may
+                self._tell({name: model})
 
     def _tell(self, values: Mapping[str, str]) -> None:
         for forgotten in self._forgotten:
